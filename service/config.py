@@ -1,0 +1,167 @@
+"""The settings, read once into a frozen object.
+
+Every number that bounds another number lives here, so that one validator sees them together.
+"""
+
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+# What an item may hold. Requests are checked against these (schemas) and so is every row (models).
+MAX_NAME_LENGTH = 200
+MAX_DESCRIPTION_LENGTH = 10_000
+MAX_PRICE = Decimal("9999999999.99")
+MAX_ID = 2**63 - 1
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+
+DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class ConfigurationError(Exception):
+    """The environment does not describe a service that can run; `problems` holds one sentence for each fault."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def mask_url(value: str) -> str:
+    """`value` with the password replaced by `***`; what cannot be read as a URL is withheld whole."""
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        return "(withheld: not a URL)"
+    # libpq and redis-py also take a password from the query.
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+
+
+def _read_url(value: SecretStr, schemes: tuple[str, ...]) -> URL:
+    expected = f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    try:
+        url = make_url(value.get_secret_value())
+    except (ArgumentError, ValueError) as error:
+        raise PydanticCustomError("url", "expected {expected}", {"expected": expected}) from error
+    if url.drivername not in schemes:
+        raise PydanticCustomError("url", "expected {expected}", {"expected": expected})
+    return url
+
+
+def _check_database_url(value: SecretStr) -> SecretStr:
+    url = _read_url(value, DATABASE_SCHEMES)
+    if not url.database:
+        raise PydanticCustomError("url", "expected the name of a database at the end, as in postgresql://host/items")
+    # A bare postgresql:// would make SQLAlchemy look for psycopg2.
+    return SecretStr(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
+
+
+def _check_redis_url(value: SecretStr) -> SecretStr:
+    _read_url(value, REDIS_SCHEMES)
+    return value
+
+
+class Limits(BaseSettings):
+    """The numbers that bound each other. Each worker process has its own pool and its own threads."""
+
+    # Errors must not repeat the input: it may hold a password. `load_settings` adds it back, masked.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    threads: int = Field(default=16, ge=1, le=200, description="requests that one worker process works on at once")
+    pool_size: int = Field(default=16, ge=1, le=200, description="connections that one worker keeps open")
+    pool_overflow: int = Field(default=4, ge=0, le=200, description="connections that one worker may open beyond these")
+    pool_timeout_seconds: float = Field(default=1, gt=0, le=5, description="wait for a free connection")
+    connect_timeout_seconds: int = Field(default=2, ge=2, le=5, description="wait for PostgreSQL to accept a connection")
+    statement_timeout_ms: int = Field(default=2000, ge=1, le=60_000, description="longest statement")
+    lock_timeout_ms: int = Field(default=1000, ge=1, le=60_000, description="longest wait for a lock")
+    idle_in_transaction_timeout_ms: int = Field(
+        default=5000, ge=1, le=60_000, description="PostgreSQL ends a transaction that is silent for this long"
+    )
+    request_deadline_seconds: float = Field(default=5, gt=0, le=60, description="a request in trouble is answered by then")
+    redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
+    cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
+    shutdown_timeout_seconds: int = Field(default=10, ge=1, le=14, description="time that running requests get to end")
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        problems = [text for holds, text in self._bounds() if not holds]
+        if problems:
+            raise PydanticCustomError("bounds", "{text}", {"text": "; ".join(problems)})
+        return self
+
+    def _bounds(self) -> Iterator[tuple[bool, str]]:
+        connections = self.pool_size + self.pool_overflow
+        yield (
+            connections >= self.threads,
+            f"POOL_SIZE + POOL_OVERFLOW ({connections}) must be at least THREADS ({self.threads}),"
+            " or a request could wait for a connection that none will give back",
+        )
+        yield (
+            self.lock_timeout_ms < self.statement_timeout_ms,
+            f"LOCK_TIMEOUT_MS ({self.lock_timeout_ms}) must be less than STATEMENT_TIMEOUT_MS"
+            f" ({self.statement_timeout_ms}), or a lock is never what is reported",
+        )
+        slowest = self.pool_timeout_seconds + self.connect_timeout_seconds + self.statement_timeout_ms / 1000
+        yield (
+            slowest <= self.request_deadline_seconds,
+            f"POOL_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_MS ({slowest:g} s) must not exceed"
+            f" REQUEST_DEADLINE_SECONDS ({self.request_deadline_seconds:g})",
+        )
+
+
+class DatabaseSettings(Limits):
+    """What it takes to reach PostgreSQL; all that a migration needs."""
+
+    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
+
+
+class Settings(DatabaseSettings):
+    """What the environment (and `.env`) say. A field's variable is its name in upper case; `_ms` and `_seconds` are units."""
+
+    redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)]
+    environment: Literal["development", "production"] = "development"
+
+
+AnySettings = TypeVar("AnySettings", bound=Limits)
+
+
+def load_settings(kind: type[AnySettings], env_file: Path | None = Path(".env")) -> AnySettings:
+    """`kind` filled from the environment and `env_file`; raises ConfigurationError with every problem at once."""
+    try:
+        return kind(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it; its plugin does not say so
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    # Pydantic compares fields only when each alone is valid; ask the limits by themselves, so that nothing is told late.
+    try:
+        Limits(_env_file=env_file)  # type: ignore[call-arg]
+    except ValidationError as error:
+        details += error.errors(include_url=False)
+    given = {name.upper(): value for name, value in {**dotenv_values(env_file or os.devnull), **os.environ}.items()}
+    raise ConfigurationError(list(dict.fromkeys(_describe(detail, given) for detail in details)))
+
+
+def _describe(detail: ErrorDetails, given: dict[str, str | None]) -> str:
+    if not detail["loc"]:
+        return detail["msg"]
+    name = str(detail["loc"][0]).upper()
+    expected = detail["msg"][0].lower() + detail["msg"][1:]
+    if name not in given:
+        return f"{name} is not set: {_EXAMPLES.get(name, expected)}"
+    value = given[name] or ""
+    shown = mask_url(value) if name.endswith("_URL") else value
+    return f"{name}={shown!r}: {expected}"
+
+
+_EXAMPLES = {
+    "DATABASE_URL": "expected for example postgresql://user:password@localhost:5432/items",
+    "REDIS_URL": "expected for example redis://localhost:6379/0",
+}

@@ -1,0 +1,61 @@
+"""The engine and its sessions. Nothing here connects before it is asked to."""
+
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.orm import sessionmaker
+from sqlmodel import Session
+
+from service.config import DatabaseSettings
+
+# The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so that they compare as text.
+SCHEMA_REVISION = "20261123_01"
+
+
+def make_engine(settings: DatabaseSettings, *, application_name: str = "item-service") -> Engine:
+    """An engine whose every wait has an end: for a connection, a lock, a statement, a client that fell silent."""
+    session_settings = {
+        "application_name": application_name,
+        "statement_timeout": settings.statement_timeout_ms,
+        "lock_timeout": settings.lock_timeout_ms,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout_ms,
+        # What a transaction may see is part of the design, so it is not left to the server's defaults.
+        "default_transaction_isolation": r"read\ committed",
+        "timezone": "UTC",
+    }
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_overflow,
+        pool_timeout=settings.pool_timeout_seconds,
+        pool_pre_ping=True,
+        # An error must not repeat a statement's parameters: they are customers' data, and errors are logged.
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": settings.connect_timeout_seconds,
+            "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
+        },
+    )
+
+
+def make_session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Sessions that take a connection at their first statement, and whose rows stay readable after the commit."""
+    return sessionmaker(engine, class_=Session, expire_on_commit=False)
+
+
+def find_schema_revision(connection: Connection) -> str | None:
+    """The migration that the database is at; None when it was never migrated."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar_one()
+
+
+def describe_schema_lag(revision: str | None) -> str | None:
+    """Why this code cannot run on a database at `revision`; None when it can.
+
+    A newer revision is fine: migrations keep the release before them working, and replicas are replaced one by one.
+    """
+    if revision is not None and revision >= SCHEMA_REVISION:
+        return None
+    return (
+        f"The database is at migration {revision or '(none)'}, this release needs {SCHEMA_REVISION}:"
+        " run `alembic upgrade head`."
+    )

@@ -1,0 +1,55 @@
+"""The application: `create_app`, its lifespan, and `app` for servers that are given `service.main:app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+
+from service.cache import Cache
+from service.config import Settings, load_settings
+from service.database import make_engine, make_session_factory
+from service.log import configure_logging
+from service.redis_client import make_redis
+from service.routers import health, items
+from service.web.problems import add_problem_handlers
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Make what every request shares, in the process that will use it, and close it."""
+    settings: Settings = app.state.settings or load_settings(Settings)
+    configure_logging(settings.environment)
+    # Starlette's 40 threads would outnumber the connections that they take.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = settings.threads
+    engine = make_engine(settings)
+    client = make_redis(settings)
+    app.state.engine = engine
+    app.state.sessions = make_session_factory(engine)
+    app.state.redis = client
+    app.state.cache = Cache(client, ttl_seconds=settings.cache_ttl_seconds)
+    try:
+        yield
+    finally:
+        client.close()
+        engine.dispose()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application on `settings`; without them the environment is read when the application starts, not now."""
+    app = FastAPI(
+        title="Item service",
+        summary="A catalogue over HTTP: PostgreSQL is the truth, Redis a cache that is never stale.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    add_problem_handlers(app)
+    app.include_router(items.router)
+    app.include_router(health.router)
+    app.add_middleware(CorrelationIdMiddleware)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,46 @@
+"""The tables. Their rules live in the database, under names; table classes do not validate (`schemas` does)."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, FetchedValue, Identity, Index, Integer, Numeric, Text, text
+from sqlmodel import Field, SQLModel
+
+from service.config import MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_PRICE
+
+# The start of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
+NOW = text("statement_timestamp()")
+
+
+class Item(SQLModel, table=True):
+    """One thing in the catalogue. A trigger sets `updated_at` and adds 1 to `version` on every UPDATE, whoever sends it."""
+
+    __tablename__ = "item"
+    __table_args__ = (
+        CheckConstraint(f"char_length(name) BETWEEN 1 AND {MAX_NAME_LENGTH}", name="item_name_length"),
+        CheckConstraint(f"char_length(description) <= {MAX_DESCRIPTION_LENGTH}", name="item_description_length"),
+        CheckConstraint(f"price BETWEEN 0 AND {MAX_PRICE}", name="item_price_range"),
+        CheckConstraint("version >= 1", name="item_version_positive"),
+        # One index for each sort that the list offers; the id breaks ties (and serves its own sort as primary key).
+        Index("item_name_id", "name", "id"),
+        Index("item_price_id", "price", "id"),
+        Index("item_created_at_id", "created_at", "id"),
+        Index("item_updated_at_id", "updated_at", "id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    # Collation "C" sorts by code point: the same order, and so the same pages, on every server.
+    name: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    description: str | None = Field(default=None, sa_column=Column(Text))
+    price: Decimal = Field(sa_column=Column(Numeric(12, 2), nullable=False))
+    created_at: datetime | None = Field(
+        default=None, sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW)
+    )
+    updated_at: datetime | None = Field(
+        default=None,
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW, server_onupdate=FetchedValue()),
+    )
+    version: int | None = Field(
+        default=None,
+        sa_column=Column(Integer, nullable=False, server_default=text("1"), server_onupdate=FetchedValue()),
+    )

@@ -1,0 +1,82 @@
+"""The shapes of requests and answers. These validate."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_PRICE
+
+
+def _check_storable(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("nul", "must not contain the character U+0000, which PostgreSQL cannot store")
+    return value
+
+
+def _check_not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("blank", "must not consist of white space only")
+    return value
+
+
+def _require_number(value: object) -> object:
+    # A Decimal field would also take "10.99"; the contract says number.
+    if isinstance(value, str | bool):
+        raise PydanticCustomError("number", "must be a JSON number")
+    return value
+
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
+    AfterValidator(_check_storable),
+    AfterValidator(_check_not_blank),
+]
+Description = Annotated[
+    str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(_check_storable)
+]
+# Decimal inside. Outside it is a JSON number; up to 15 significant digits a float prints the decimal that it was made from.
+Price = Annotated[
+    Decimal,
+    BeforeValidator(_require_number),
+    Field(ge=0, le=MAX_PRICE, decimal_places=2, allow_inf_nan=False),
+    PlainSerializer(float, return_type=float, when_used="json"),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
+]
+Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+
+class ItemWrite(BaseModel):
+    """What a client sends to create an item, or to replace all of one: an absent description means none."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "Widget", "description": "A useful widget", "price": 10.99}]},
+    )
+
+    name: Name
+    description: Description | None = None
+    price: Price
+
+
+class ItemRead(BaseModel):
+    """An item as clients see it; times are RFC 3339 in UTC."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int = Field(ge=1, le=MAX_ID)
+    name: str
+    description: str | None
+    price: Price
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int = Field(ge=1, description="1 at first, and 1 more after each change")
+
+
+class Message(BaseModel):
+    """A sentence for a person."""
+
+    message: str

@@ -1,0 +1,1 @@
+"""HTTP mechanics that would serve any resource. Nothing here knows of items."""

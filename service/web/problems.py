@@ -1,0 +1,106 @@
+"""Every error answer is a problem document (RFC 9457)."""
+
+import http
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from asgi_correlation_id import correlation_id
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from service.errors import DatabaseUnavailable, ServiceError
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID_HEADER = "X-Request-ID"
+MEDIA_TYPE = "application/problem+json"
+# psycopg's names for a server that is gone, going, full, or too slow; InternalError is a server that turned read-only.
+DATABASE_TROUBLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+
+
+def problem(  # noqa: PLR0913  # the members of RFC 9457
+    request: Request,
+    status: int,
+    *,
+    detail: str,
+    slug: str | None = None,
+    title: str | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A problem document. Without a slug its type is `about:blank`: the status says it all."""
+    content: dict[str, Any] = {
+        "type": f"/problems/{slug}" if slug else "about:blank",
+        "title": title or http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+    }
+    if errors:
+        content["errors"] = list(errors)
+    return JSONResponse(content, status, headers, MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Let `app` answer every exception with a problem document."""
+    app.add_exception_handler(ServiceError, _answer_service_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    for trouble in DATABASE_TROUBLE:
+        app.add_exception_handler(trouble, _answer_database_trouble)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+# The handlers are `async def` because Starlette runs plain ones in a thread. Their second parameter has Starlette's
+# type; each is registered for the narrower one that it asserts.
+
+
+async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)  # noqa: S101
+    return problem(
+        request, error.status, detail=str(error), slug=error.slug, title=error.title, headers=error.headers
+    )
+
+
+async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
+    log.error("database.unavailable", error=str(getattr(error, "orig", None) or error))
+    detail = "PostgreSQL could not do the work in time. Try again."
+    return await _answer_service_error(request, DatabaseUnavailable(detail))
+
+
+async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return problem(
+        request,
+        422,
+        slug="invalid-request",
+        title="Invalid request",
+        detail="The request does not have the shape that this address takes; `errors` names each fault.",
+        errors=[_fault(fault["loc"], fault["msg"]) for fault in error.errors()],
+    )
+
+
+def _fault(location: Sequence[str | int], message: str) -> dict[str, str]:
+    """Where: a JSON pointer (RFC 6901) into the body, or the name of a parameter. What: pydantic's sentence, never the input."""
+    part, *path = location
+    if part != "body":
+        return {"pointer": str(path[0]), "detail": message}
+    escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": message}
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return problem(request, error.status_code, detail=error.detail, headers=error.headers)
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.failed", exc_info=error)
+    # Starlette answers these outside of every middleware, so the request id must be added here.
+    headers = {REQUEST_ID_HEADER: correlation_id.get() or ""}
+    return problem(request, 500, detail=f"The fault is in the log, under this answer's {REQUEST_ID_HEADER}.", headers=headers)
