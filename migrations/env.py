@@ -6,8 +6,11 @@ database. Logging is the caller's.
 
 import sys
 import time
+from collections.abc import Callable
 
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
+from alembic.script import Script
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
@@ -37,15 +40,15 @@ def lock_out_other_runners(connection: Connection) -> None:
 
 def say_step(*, step: MigrationInfo, **_: object) -> None:
     """Tell the person at the terminal what was done, since nothing is logged."""
-    revision = step.up_revision if step.is_upgrade else step.down_revisions[0]
-    context.config.print_stdout("%s %s: %s", "up to" if step.is_upgrade else "down from", revision.revision, revision.doc)
+    revision = step.revision_map.get_revision(step.up_revision_id)
+    if isinstance(revision, Script):
+        direction = "Applied" if step.is_upgrade else "Undid"
+        context.config.print_stdout(f"{direction} {revision.revision}: {revision.doc}")
 
 
 def run_on(connection: Connection, on_version_apply: Callable[..., None] | None = None) -> None:
     """Migrate through `connection`."""
-    context.configure(
-        connection=connection, target_metadata=SQLModel.metadata, on_version_apply=on_version_apply
-    )
+    context.configure(connection=connection, target_metadata=SQLModel.metadata, on_version_apply=on_version_apply)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -5,7 +5,7 @@ Redis may fail at any time: then a read is a miss, and a write goes on without i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, cast
 
 import redis
 import structlog
@@ -14,14 +14,15 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 Value = TypeVar("Value")
+Held_co = TypeVar("Held_co", covariant=True)
 Source = Literal["hit", "miss", "bypass", "uncached"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cached(Generic[Value]):
+class Cached(Generic[Held_co]):
     """A value and where it came from."""
 
-    value: Value
+    value: Held_co
     source: Source
 
 
@@ -45,7 +46,7 @@ class Cache:
         `decode` raises ValueError for bytes that `load` cannot have made; they count as a miss.
         """
         try:
-            payload = self._redis.get(key)
+            payload = cast("bytes | None", self._redis.get(key))  # the client does not decode
         except RedisError as error:
             log.warning("cache.unavailable", key=key, error=str(error))
             return Cached(decode(load()), "bypass")

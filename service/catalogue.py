@@ -11,7 +11,7 @@ from sqlmodel import Session
 from service import crud
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
-from service.errors import ItemNotFound
+from service.errors import ItemNotFoundError
 from service.models import Item
 from service.schemas import ItemRead, ItemWrite
 
@@ -48,22 +48,22 @@ class Catalogue:
             return Cached(_decode_list(_encode_list(crud.list_items(session, limit=limit))), "uncached")
 
     def get_item(self, item_id: int) -> Cached[ItemRead]:
-        """One item; raises ItemNotFound."""
+        """One item; raises ItemNotFoundError."""
         return self.cache.read(item_key(item_id), lambda: self._load_item(item_id), ItemRead.model_validate_json)
 
     def replace_item(self, item_id: int, values: ItemWrite) -> ItemRead:
-        """Set all that a client may set and commit; raises ItemNotFound."""
+        """Set all that a client may set and commit; raises ItemNotFoundError."""
         with self._writing(LIST_KEY, item_key(item_id)):
             item = crud.replace_item(self.session, item_id, values)
             if item is None:
-                raise ItemNotFound(item_id)
+                raise ItemNotFoundError(item_id)
             return ItemRead.model_validate(item)
 
     def delete_item(self, item_id: int) -> None:
-        """Remove the item and commit; raises ItemNotFound."""
+        """Remove the item and commit; raises ItemNotFoundError."""
         with self._writing(LIST_KEY, item_key(item_id)):
             if not crud.delete_item(self.session, item_id):
-                raise ItemNotFound(item_id)
+                raise ItemNotFoundError(item_id)
 
     def add_items(self, items: Iterable[ItemWrite]) -> None:
         """Append many new items in one transaction and commit."""
@@ -90,7 +90,7 @@ class Catalogue:
         with self.sessions() as session:
             item = crud.find_item(session, item_id)
         if item is None:
-            raise ItemNotFound(item_id)
+            raise ItemNotFoundError(item_id)
         return _encode_item(item).encode()
 
 

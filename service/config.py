@@ -80,13 +80,17 @@ class Limits(BaseSettings):
     pool_size: int = Field(default=16, ge=1, le=200, description="connections that one worker keeps open")
     pool_overflow: int = Field(default=4, ge=0, le=200, description="connections that one worker may open beyond these")
     pool_timeout_seconds: float = Field(default=1, gt=0, le=5, description="wait for a free connection")
-    connect_timeout_seconds: int = Field(default=2, ge=2, le=5, description="wait for PostgreSQL to accept a connection")
+    connect_timeout_seconds: int = Field(
+        default=2, ge=2, le=5, description="wait for PostgreSQL to accept a connection"
+    )
     statement_timeout_ms: int = Field(default=2000, ge=1, le=60_000, description="longest statement")
     lock_timeout_ms: int = Field(default=1000, ge=1, le=60_000, description="longest wait for a lock")
     idle_in_transaction_timeout_ms: int = Field(
         default=5000, ge=1, le=60_000, description="PostgreSQL ends a transaction that is silent for this long"
     )
-    request_deadline_seconds: float = Field(default=5, gt=0, le=60, description="a request in trouble is answered by then")
+    request_deadline_seconds: float = Field(
+        default=5, gt=0, le=60, description="a request in trouble is answered by then"
+    )
     redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
     shutdown_timeout_seconds: int = Field(default=10, ge=1, le=14, description="time that running requests get to end")
@@ -102,19 +106,22 @@ class Limits(BaseSettings):
         connections = self.pool_size + self.pool_overflow
         yield (
             connections >= self.threads,
-            f"POOL_SIZE + POOL_OVERFLOW ({connections}) must be at least THREADS ({self.threads}),"
-            " or a request could wait for a connection that none will give back",
+            f"POOL_SIZE + POOL_OVERFLOW ({connections}) must be at least THREADS ({self.threads}): each may need one",
         )
         yield (
             self.lock_timeout_ms < self.statement_timeout_ms,
-            f"LOCK_TIMEOUT_MS ({self.lock_timeout_ms}) must be less than STATEMENT_TIMEOUT_MS"
-            f" ({self.statement_timeout_ms}), or a lock is never what is reported",
+            (
+                f"LOCK_TIMEOUT_MS ({self.lock_timeout_ms}) must be less than"
+                f" STATEMENT_TIMEOUT_MS ({self.statement_timeout_ms})"
+            ),
         )
-        slowest = self.pool_timeout_seconds + self.connect_timeout_seconds + self.statement_timeout_ms / 1000
+        waits = self.pool_timeout_seconds + self.connect_timeout_seconds + self.statement_timeout_ms / 1000
         yield (
-            slowest <= self.request_deadline_seconds,
-            f"POOL_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_MS ({slowest:g} s) must not exceed"
-            f" REQUEST_DEADLINE_SECONDS ({self.request_deadline_seconds:g})",
+            waits <= self.request_deadline_seconds,
+            (
+                f"POOL_TIMEOUT_SECONDS + CONNECT_TIMEOUT_SECONDS + STATEMENT_TIMEOUT_MS come to {waits:g} s,"
+                f" more than REQUEST_DEADLINE_SECONDS ({self.request_deadline_seconds:g})"
+            ),
         )
 
 
@@ -125,7 +132,7 @@ class DatabaseSettings(Limits):
 
 
 class Settings(DatabaseSettings):
-    """What the environment (and `.env`) say. A field's variable is its name in upper case; `_ms` and `_seconds` are units."""
+    """What the environment and `.env` say: a field's variable is its name in upper case, with its unit."""
 
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)]
     environment: Literal["development", "production"] = "development"
@@ -137,12 +144,12 @@ AnySettings = TypeVar("AnySettings", bound=Limits)
 def load_settings(kind: type[AnySettings], env_file: Path | None = Path(".env")) -> AnySettings:
     """`kind` filled from the environment and `env_file`; raises ConfigurationError with every problem at once."""
     try:
-        return kind(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it; its plugin does not say so
+        return kind(_env_file=env_file)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    # Pydantic compares fields only when each alone is valid; ask the limits by themselves, so that nothing is told late.
+    # Pydantic compares fields only when each alone is valid; ask the limits alone too, so that nothing is told late.
     try:
-        Limits(_env_file=env_file)  # type: ignore[call-arg]
+        Limits(_env_file=env_file)
     except ValidationError as error:
         details += error.errors(include_url=False)
     given = {name.upper(): value for name, value in {**dotenv_values(env_file or os.devnull), **os.environ}.items()}

@@ -6,7 +6,7 @@ from sqlmodel import Session
 
 from service.config import DatabaseSettings
 
-# The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so that they compare as text.
+# The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so they compare as text.
 SCHEMA_REVISION = "20261123_01"
 
 
@@ -45,7 +45,8 @@ def find_schema_revision(connection: Connection) -> str | None:
     """The migration that the database is at; None when it was never migrated."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar_one()
+    revision: str | None = connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar_one()
+    return revision
 
 
 def describe_schema_lag(revision: str | None) -> str | None:

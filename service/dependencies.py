@@ -16,12 +16,14 @@ from service.catalogue import Catalogue
 
 async def get_engine(request: Request) -> Engine:
     """The application's engine, for what needs a connection but no session."""
-    return request.app.state.engine
+    engine: Engine = request.app.state.engine
+    return engine
 
 
 async def get_redis(request: Request) -> redis.Redis:
     """The application's Redis client, shared by all threads."""
-    return request.app.state.redis
+    client: redis.Redis = request.app.state.redis
+    return client
 
 
 async def get_session(request: Request) -> AsyncIterator[Session]:

@@ -1,8 +1,8 @@
 """The errors that callers may catch.
 
 ServiceError
-├── ItemNotFound            404
-└── DatabaseUnavailable     503
+├── ItemNotFoundError           404
+└── DatabaseUnavailableError    503
 """
 
 from typing import ClassVar
@@ -17,7 +17,7 @@ class ServiceError(Exception):
     headers: ClassVar[dict[str, str]] = {}
 
 
-class ItemNotFound(ServiceError):
+class ItemNotFoundError(ServiceError):
     """No item has the id that was asked for."""
 
     status = 404
@@ -28,7 +28,7 @@ class ItemNotFound(ServiceError):
         super().__init__(f"There is no item {item_id}.")
 
 
-class DatabaseUnavailable(ServiceError):
+class DatabaseUnavailableError(ServiceError):
     """PostgreSQL could not do the work now; nothing was changed, or the connection was lost before that was known."""
 
     status = 503

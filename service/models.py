@@ -3,17 +3,29 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, FetchedValue, Identity, Index, Integer, Numeric, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    FetchedValue,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    Text,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_PRICE
 
-# The start of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
+# Of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
 NOW = text("statement_timestamp()")
 
 
 class Item(SQLModel, table=True):
-    """One thing in the catalogue. A trigger sets `updated_at` and adds 1 to `version` on every UPDATE, whoever sends it."""
+    """One thing in the catalogue. A trigger sets `updated_at` and adds 1 to `version` on every UPDATE."""
 
     __tablename__ = "item"
     __table_args__ = (

@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_PRICE
@@ -38,7 +47,7 @@ Name = Annotated[
 Description = Annotated[
     str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(_check_storable)
 ]
-# Decimal inside. Outside it is a JSON number; up to 15 significant digits a float prints the decimal that it was made from.
+# Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
 Price = Annotated[
     Decimal,
     BeforeValidator(_require_number),

@@ -42,7 +42,10 @@ def ready(response: Response, engine: EngineDep, client: RedisDep) -> Readiness:
     is_ready = migrations == "at head"
     response.status_code = 200 if is_ready else 503
     return Readiness(
-        status="ready" if is_ready else "not ready", database=database, migrations=migrations, redis=_probe_redis(client)
+        status="ready" if is_ready else "not ready",
+        database=database,
+        migrations=migrations,
+        redis=_probe_redis(client),
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from service.errors import DatabaseUnavailable, ServiceError
+from service.errors import DatabaseUnavailableError, ServiceError
 
 log = structlog.get_logger(__name__)
 
@@ -62,15 +62,13 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101
-    return problem(
-        request, error.status, detail=str(error), slug=error.slug, title=error.title, headers=error.headers
-    )
+    return problem(request, error.status, detail=str(error), slug=error.slug, title=error.title, headers=error.headers)
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
     log.error("database.unavailable", error=str(getattr(error, "orig", None) or error))
     detail = "PostgreSQL could not do the work in time. Try again."
-    return await _answer_service_error(request, DatabaseUnavailable(detail))
+    return await _answer_service_error(request, DatabaseUnavailableError(detail))
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -86,7 +84,7 @@ async def _answer_invalid_request(request: Request, error: Exception) -> JSONRes
 
 
 def _fault(location: Sequence[str | int], message: str) -> dict[str, str]:
-    """Where: a JSON pointer (RFC 6901) into the body, or the name of a parameter. What: pydantic's sentence, never the input."""
+    """Where: a JSON pointer (RFC 6901) into the body, or a parameter's name. What: a sentence, never the input."""
     part, *path = location
     if part != "body":
         return {"pointer": str(path[0]), "detail": message}
@@ -103,4 +101,6 @@ async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse
     log.error("request.failed", exc_info=error)
     # Starlette answers these outside of every middleware, so the request id must be added here.
     headers = {REQUEST_ID_HEADER: correlation_id.get() or ""}
-    return problem(request, 500, detail=f"The fault is in the log, under this answer's {REQUEST_ID_HEADER}.", headers=headers)
+    return problem(
+        request, 500, detail=f"The fault is in the log, under this answer's {REQUEST_ID_HEADER}.", headers=headers
+    )
