@@ -3,15 +3,15 @@
 Redis may fail at any time: then a read is a miss, and a write goes on without it.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, cast
 
 import redis
-import structlog
 from redis.exceptions import RedisError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 Held_co = TypeVar("Held_co", covariant=True)
@@ -48,13 +48,13 @@ class Cache:
         try:
             payload = cast("bytes | None", self._redis.get(key))  # the client does not decode
         except RedisError as error:
-            log.warning("cache.unavailable", key=key, error=str(error))
+            log.warning("cache.unavailable", extra={"key": key, "error": str(error)})
             return Cached(decode(load()), "bypass")
         if payload is not None:
             try:
                 return Cached(decode(payload), "hit")
             except ValueError:
-                log.warning("cache.foreign_bytes", key=key)
+                log.warning("cache.foreign_bytes", extra={"key": key})
         payload = load()
         self._try(lambda: self._redis.set(key, payload, ex=self._ttl_seconds))
         return Cached(decode(payload), "miss")
@@ -72,4 +72,4 @@ class Cache:
         try:
             command()
         except RedisError as error:
-            log.warning("cache.unavailable", error=str(error))
+            log.warning("cache.unavailable", extra={"error": str(error)})

@@ -1,11 +1,15 @@
-"""Logging: one event a line, JSON in production and columns in development, our own and the libraries' alike."""
+"""How a server process logs: one event a line on stderr, JSON in production and columns in development.
 
-import logging.config
-from typing import Literal
+The code logs through the standard library (`logging.getLogger(__name__)`, facts in `extra`), so that a test, or a
+program that embeds the application, configures logging as it likes; structlog only formats.
+"""
+
+import sys
+from typing import Any, Literal
 
 import structlog
 from asgi_correlation_id import correlation_id
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -14,38 +18,36 @@ def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     return event
 
 
-def configure_logging(environment: Literal["development", "production"]) -> None:
-    """Send structlog's and the standard library's events to stderr through one formatter."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+def _drop_coloured_copy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # uvicorn adds its message a second time, in colours
+    return event
+
+
+def logging_config(environment: Literal["development", "production"]) -> dict[str, Any]:
+    """What `logging.config.dictConfig` takes, and uvicorn hands to each of its workers."""
+    collect: list[Processor] = [
         _add_request_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _drop_coloured_copy,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    renderer: list[structlog.typing.Processor] = (
+    render: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if environment == "production"
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "events": {
-                    "()": structlog.stdlib.ProcessorFormatter,
-                    "foreign_pre_chain": shared,
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
-                }
-            },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "events"}},
-            "root": {"handlers": ["stderr"], "level": "INFO"},
-        }
-    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "event": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": collect,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+    }

@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from service.cache import Cache
 from service.config import Settings, load_settings
 from service.database import make_engine, make_session_factory
-from service.log import configure_logging
 from service.redis_client import make_redis
 from service.routers import health, items
 from service.web.problems import add_problem_handlers
@@ -20,7 +19,6 @@ from service.web.problems import add_problem_handlers
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Make what every request shares, in the process that will use it, and close it."""
     settings: Settings = app.state.settings or load_settings(Settings)
-    configure_logging(settings.environment)
     # Starlette's 40 threads would outnumber the connections that they take.
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.threads
     engine = make_engine(settings)

@@ -38,6 +38,16 @@ def _require_number(value: object) -> object:
     return value
 
 
+def _require_digits(value: object) -> object:
+    # int() and pydantic also take " 7", "+7", "7_0" and digits of other scripts.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise PydanticCustomError("digits", "must be a whole number in ASCII digits")
+    return value
+
+
+# What stands in an address, as against a body.
+Digits = Annotated[int, BeforeValidator(_require_digits)]
+
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),

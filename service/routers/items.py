@@ -7,13 +7,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.cache import Cached
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
 from service.dependencies import CatalogueDep
-from service.schemas import ItemRead, ItemWrite, Message
+from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.conditional import content_tag, version_tag
 
 router = APIRouter(prefix="/items", tags=["items"])
 
-ItemId = Annotated[int, Path(ge=1, le=MAX_ID)]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
+ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
+Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
 
 CACHE_STATUS = {
     "hit": "service; hit",

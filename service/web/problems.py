@@ -1,10 +1,10 @@
 """Every error answer is a problem document (RFC 9457)."""
 
 import http
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import structlog
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from service.errors import DatabaseUnavailableError, ServiceError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
@@ -66,7 +66,7 @@ async def _answer_service_error(request: Request, error: Exception) -> JSONRespo
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
-    log.error("database.unavailable", error=str(getattr(error, "orig", None) or error))
+    log.error("database.unavailable", extra={"error": str(getattr(error, "orig", None) or error)})
     detail = "PostgreSQL could not do the work in time. Try again."
     return await _answer_service_error(request, DatabaseUnavailableError(detail))
 
