@@ -1,5 +1,15 @@
-"""`python -m service` is the `service` command."""
+"""`python -m service`, and the `service` script: the `service` command."""
 
-from service.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command, quiet about a Ctrl-C that comes while Python is still importing it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from service.cli import main  # noqa: PLC0415
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

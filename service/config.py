@@ -4,11 +4,12 @@ Every number that bounds another number lives here, so that one validator sees t
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
+import redis
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -67,6 +68,10 @@ def _check_database_url(value: SecretStr) -> SecretStr:
 
 def _check_redis_url(value: SecretStr) -> SecretStr:
     _read_url(value, REDIS_SCHEMES)
+    try:
+        redis.ConnectionPool.from_url(value.get_secret_value()).make_connection()  # which connects to nothing yet
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise PydanticCustomError("url", "redis-py cannot use it: {reason}", {"reason": str(error)}) from error
     return value
 
 
@@ -141,10 +146,12 @@ class Settings(DatabaseSettings):
 AnySettings = TypeVar("AnySettings", bound=Limits)
 
 
-def load_settings(kind: type[AnySettings], env_file: Path | None = Path(".env")) -> AnySettings:
-    """`kind` filled from the environment and `env_file`; raises ConfigurationError with every problem at once."""
+def load_settings(
+    kind: type[AnySettings], env_file: Path | None = Path(".env"), *, known: Mapping[str, Any] | None = None
+) -> AnySettings:
+    """`kind` filled from `known`, the environment, `env_file`; raises ConfigurationError with every problem at once."""
     try:
-        return kind(_env_file=env_file)
+        return kind(_env_file=env_file, **(known or {}))
     except ValidationError as error:
         details = error.errors(include_url=False)
     # Pydantic compares fields only when each alone is valid; ask the limits alone too, so that nothing is told late.
