@@ -60,8 +60,7 @@ def server_account() -> Account:
         except KeyError:
             continue
         return Account(uid=entry.pw_uid, gid=entry.pw_gid, borrowed=True)
-    message = (
+    raise EmbeddedError(
         "PostgreSQL refuses to run as root, and this machine has none of the accounts "
         f"{', '.join(_CANDIDATES)} to run it as instead. Run this command as an ordinary user."
     )
-    raise EmbeddedError(message)

@@ -108,6 +108,7 @@ def _copy_readable(source: str, target: str) -> None:
 
 def publish(unfinished: Path, final: Path) -> None:
     """Rename a finished directory into its place, unless somebody was faster."""
+    os.sync()  # a machine that loses power now must not find empty files under the final name
     try:
         unfinished.rename(final)
     except OSError:

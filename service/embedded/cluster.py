@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 _INITDB_OPTIONS = (
-    "--no-sync",
+    "--no-sync",  # `publish` does that for every file at once
     "--no-instructions",
     f"--username={SUPERUSER}",
     "--auth=trust",  # the socket's directory is private; TCP is a choice of the developer
@@ -30,7 +30,7 @@ _INITDB_OPTIONS = (
     "--locale=C",
     "--locale-provider=builtin",  # Unicode letters without the machine's locales or ICU
     "--builtin-locale=C.UTF-8",
-    # In the file, and not only on the command line: a reload would complain of the difference.
+    # For initdb's own servers: killed half-way they would leave their segments in /dev/shm.
     "--set=dynamic_shared_memory_type=mmap",
 )
 
@@ -63,13 +63,7 @@ class ClusterMaker(NamedTuple):
         scratch = self.lifeline.make_scratch(target.parent, f".{target.name}.partial-")
         unfinished = self.account.make_directory(scratch / "cluster")
         self.make(unfinished)
-        here = data_argument(self.account, unfinished)
-        self._run(self._initdb, "--sync-only", "-D", here, cwd=unfinished)
         publish(unfinished, target)
-
-    @property
-    def _initdb(self) -> str:
-        return str(self.program.path.with_name("initdb"))
 
     def _template(self) -> Path:
         template = self.cache / f"{self.program.key}-cluster-{self.account.uid}"
@@ -82,12 +76,13 @@ class ClusterMaker(NamedTuple):
     def _make_template(self, template: Path) -> None:
         scratch = self.lifeline.make_scratch(self.cache, f".{template.name}-")
         unfinished = self.account.make_directory(scratch / "cluster")
-        self._run(self._initdb, "-D", str(unfinished), *_INITDB_OPTIONS, cwd=unfinished)
+        initdb = self.program.path.with_name("initdb")
+        self._run(str(initdb), "-D", str(unfinished), *_INITDB_OPTIONS, cwd=unfinished)
         publish(unfinished, template)
 
     def _run(self, *argv: str, cwd: Path) -> None:
-        log = self.home / "setup.log"
-        run(argv, lifeline=self.lifeline, account=self.account, cwd=cwd, log=log)
+        process = self.lifeline.spawn(argv, account=self.account, cwd=cwd, log=self.home / "setup.log")
+        run(process, purpose=f"Making a PostgreSQL cluster in {cwd}")
 
 
 @contextmanager
@@ -102,19 +97,16 @@ def _exclusive(directory: Path) -> Iterator[None]:
 
 def is_blank(directory: Path) -> bool:
     """Whether a cluster may be made at this path: nothing is there, or an empty directory."""
-    return not os.path.lexists(directory) or (
-        directory.is_dir() and next(directory.iterdir(), None) is None
-    )
+    return not os.path.lexists(directory) or (directory.is_dir() and next(directory.iterdir(), None) is None)
 
 
 def check_cluster(directory: Path, account: Account, major: str) -> None:
     """Raise EmbeddedError unless `directory` is a cluster of version `major` of `account`."""
     if problem := _problem(directory, account, major):
-        message = (
+        raise EmbeddedError(
             f"The data directory {directory} cannot be used: {problem}. Nothing was changed in "
             "it. Choose another data directory, or move this one away and start again."
         )
-        raise EmbeddedError(message)
 
 
 def _problem(directory: Path, account: Account, major: str) -> str | None:
@@ -145,9 +137,8 @@ def data_argument(account: Account, directory: Path) -> str:
         return "/proc/self/cwd"
     if account.may_reach(directory.parent):
         return str(directory)
-    message = (
+    raise EmbeddedError(
         f"The server runs as an unprivileged account, which cannot reach {directory}. Choose a "
         "data directory that everybody may enter the parents of, such as one in "
         "/usr/local/var/item-service, or run as an ordinary user."
     )
-    raise EmbeddedError(message)

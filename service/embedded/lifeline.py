@@ -1,17 +1,20 @@
 """The owner's end of the pipe to its reaper: what is asked for here ends with this process.
 
 The owner is the process that made the Lifeline. A fork of it shares the pipe but owns nothing:
-there `cut` does nothing, and the reaper goes by its parent, which stays the first owner.
+`cut` closes only the fork's end there, and the reaper goes by its parent, the first owner.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,17 +33,54 @@ _POLL_SECONDS = 0.003
 # server and initdb would read their defaults from the user's client settings.
 _KEPT_VARIABLES = ("PATH", "LD_", "DYLD_")
 
+_TAIL_BYTES = 8192
+_TAIL_LINES = 5
+_TELLING = re.compile(r"FATAL|PANIC|ERROR|HINT|DETAIL|error:|cannot|can't|[Ff]ailed|No space")
+
 StopPlan = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that ends when its Lifeline is cut; what it says stands in `log` from byte `since` on."""
+
+    pid: int
+    program: str
+    log: Path
+    since: int
+    _poll: Callable[[], int | None] = field(repr=False)
+
+    def wait(self, *, until: Callable[[], bool], deadline_seconds: float) -> int | None:
+        """Wait until `until()` holds, and return None; or the exit status if the process ends before.
+
+        TimeoutError after `deadline_seconds`.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        while not until():
+            if (status := self._poll()) is not None:
+                return status
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(_POLL_SECONDS)
+        return None
+
+    def last_words(self) -> str:
+        """Return what its output says went wrong, else its end; a few lines joined to one."""
+        with self.log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(self.since, end - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+        first = next((place for place, line in enumerate(lines) if _TELLING.search(line)), -_TAIL_LINES)
+        return " / ".join(line.strip() for line in lines[first:][:_TAIL_LINES]) or "(nothing)"
 
 
 class Lifeline:
     """A reaper process, started at once, and the requests that it understands."""
 
     def __init__(self) -> None:
-        self._owner = os.getpid()
         self._unread = b""
         self._reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_REAPER), str(self._owner)],
+            [sys.executable, "-I", "-S", str(_REAPER), str(os.getpid())],
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -67,14 +107,15 @@ class Lifeline:
         cwd: Path,
         log: Path,
         plan: StopPlan = (),
-    ) -> int:
-        """Start a process as `account`, its output appended to `log`; return its pid.
+    ) -> Process:
+        """Start a process as `account`, its output appended to `log`.
 
         It enters `cwd` before it becomes `account`, so that the account needs no permission on
         the directories above. To stop it, each signal of `plan` is given its seconds; then it
         is killed with all its children.
         """
-        pid: int = self._ask(
+        since = log.stat().st_size if log.exists() else 0
+        pid = self._ask(
             "spawn",
             argv=[str(word) for word in argv],
             cwd=str(cwd),
@@ -83,32 +124,12 @@ class Lifeline:
             plan=plan,
             account=[account.uid, account.gid] if account.borrowed else None,
         )
-        return pid
-
-    def poll(self, pid: int) -> int | None:
-        """Return the exit status of a process spawned here, None while it runs."""
-        status: int | None = self._ask("poll", pid=pid)
-        return status
-
-    def wait(self, pid: int, *, until: Callable[[], bool], deadline_seconds: float) -> int | None:
-        """Wait until `until()` holds, and return None; or the exit status if `pid` ends before.
-
-        TimeoutError after `deadline_seconds`.
-        """
-        deadline = time.monotonic() + deadline_seconds
-        while not until():
-            if (status := self.poll(pid)) is not None:
-                return status
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(_POLL_SECONDS)
-        return None
+        return Process(pid, str(argv[0]), log, since, lambda: self._ask("poll", pid=pid))
 
     def cut(self) -> None:
         """Stop the processes, remove the directories, and wait for that. Idempotent."""
-        if os.getpid() != self._owner or self._reaper.stdin is None:
-            return
-        self._reaper.stdin.close()
+        if self._reaper.stdin is not None:
+            self._reaper.stdin.close()
         try:
             self._reaper.wait(_FAREWELL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -119,10 +140,8 @@ class Lifeline:
 
     def _ask(self, call: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON both ways
         request = json.dumps({"call": call, "arguments": arguments}).encode() + b"\n"
-        try:
+        with suppress(BrokenPipeError):  # its last words, read below, say why
             os.write(self._reaper.stdin.fileno(), request)  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # its last words say why
         line = self._read_line()
         try:
             answer = json.loads(line)

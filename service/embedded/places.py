@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,10 @@ def scratch_base(account: Account, *, memory_bytes: int) -> Path:
     for base in _scratch_candidates(memory_bytes):
         if _holds_sockets(base) and os.access(base, os.W_OK) and account.may_reach(base):
             return base
-    message = (
+    raise EmbeddedError(
         f"No directory for the servers' sockets: {tempfile.gettempdir()}, /tmp and /var/tmp are "
         "missing, not writable or too long a path. Set TMPDIR to a short writable directory."
     )
-    raise EmbeddedError(message)
 
 
 def _scratch_candidates(memory_bytes: int) -> Iterator[Path]:
@@ -61,12 +61,13 @@ def cache_directory(account: Account, *, otherwise: Path) -> Path:
     qualifies the answer is `otherwise`, so nothing is cached but everything works.
     """
     for path in _cache_candidates():
-        try:
+        with suppress(OSError):
+            above = next(place for place in path.parents if place.exists())
+            if not account.may_reach(above):
+                continue
             _make_own(path)
-        except OSError:
-            continue
-        if _is_ours(path) and _may_execute(path) and account.may_reach(path):
-            return path
+            if _is_ours(path) and _may_execute(path) and account.may_reach(path):
+                return path
     return otherwise
 
 

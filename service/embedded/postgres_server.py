@@ -6,7 +6,6 @@ import signal
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -22,10 +21,11 @@ from service.embedded.cluster import (
 from service.embedded.errors import EmbeddedError, explained
 from service.embedded.lifeline import Lifeline, StopPlan
 from service.embedded.places import SCRATCH_PREFIX, cache_directory, scratch_base
-from service.embedded.startup import await_ready, claim_port, log_size
+from service.embedded.startup import await_ready, claim_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _DEFAULT_PORT = 5432
 # A fresh cluster takes 40 MB; this leaves room for a test database per worker and their WAL.
@@ -142,8 +142,7 @@ def _version(program: Path) -> str:
     """Return the server's version, such as 18.4; OSError if the binary cannot run here."""
     answer = subprocess.run([program, "-V"], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        message = f"{program} does not run on this machine: {answer.stderr.strip()}"
-        raise OSError(message)
+        raise OSError(f"{program} does not run on this machine: {answer.stderr.strip()}")
     return answer.stdout.split()[2]
 
 
@@ -165,8 +164,7 @@ def _launch(maker: ClusterMaker, data: Path, settings: Mapping[str, str], *, las
     sockets = maker.account.make_directory(maker.home / "run")
     options = {"unix_socket_directories": str(sockets), **settings}
     log = (data if lasting else maker.home) / "server.log"
-    since = log_size(log)
-    pid = maker.lifeline.spawn(
+    process = maker.lifeline.spawn(
         [
             maker.program.path,
             *("-D", data_argument(maker.account, data)),
@@ -178,17 +176,10 @@ def _launch(maker: ClusterMaker, data: Path, settings: Mapping[str, str], *, las
         plan=_KEEP if lasting else _DISCARD,
     )
     try:
-        await_ready(
-            "PostgreSQL",
-            lambda: _accepts_connections(data, pid),
-            lifeline=maker.lifeline,
-            pid=pid,
-            log=log,
-            since=since,
-        )
+        await_ready("PostgreSQL", process, ready=lambda: _accepts_connections(data, process.pid))
     except EmbeddedError as error:
-        raise _in_use(data, pid) or error from error
-    return pid
+        raise _in_use(data, process.pid) or error from error
+    return process.pid
 
 
 def _postmaster_file(data: Path) -> list[str]:
@@ -200,8 +191,10 @@ def _postmaster_file(data: Path) -> list[str]:
 
 def _accepts_connections(data: Path, pid: int) -> bool:
     # What pg_ctl waits for. The socket file alone exists well before connections are accepted.
-    lines = _postmaster_file(data)
-    return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+    match _postmaster_file(data):
+        case [holder, _, _, _, _, _, _, status, *_]:
+            return holder == str(pid) and status.strip() == "ready"
+    return False
 
 
 def _in_use(data: Path, pid: int) -> EmbeddedError | None:
@@ -209,8 +202,7 @@ def _in_use(data: Path, pid: int) -> EmbeddedError | None:
     other = next(iter(_postmaster_file(data)), str(pid))
     if other == str(pid):
         return None
-    message = (
+    return EmbeddedError(
         f"The data directory {data} is in use by the PostgreSQL server with process id {other}, "
         "perhaps of another `service up`. Stop that one first, or choose another data directory."
     )
-    return EmbeddedError(message)

@@ -15,6 +15,7 @@ Should the reaper itself be killed, Linux delivers the first signal of each proc
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -84,6 +85,7 @@ class Estate:
         account: list[int] | None,
     ) -> int:
         """Start a process in a group of its own, its output appended to `log`; return its pid."""
+        number = plan[0][0] if plan else signal.SIGKILL
         output = _open_log(log, account)
         try:
             process = subprocess.Popen(
@@ -97,9 +99,8 @@ class Estate:
                 user=account[0] if account else None,
                 group=account[1] if account else None,
                 extra_groups=[] if account else None,
-                # After the change of account: that one would clear the setting again. Safe,
-                # for this process has a single thread.
-                preexec_fn=_dies_with(os.getpid(), plan[0][0] if plan else signal.SIGKILL),
+                # Runs after the change of account, which would clear the setting again.
+                preexec_fn=_dies_with(os.getpid(), number),  # noqa: PLW1509 - we have one thread
             )
         finally:
             os.close(output)
@@ -131,6 +132,7 @@ def _new_scratch(path: Path) -> Scratch | None:
         lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.samestat(os.fstat(lock), (path / "lock").stat()):
+            os.write(lock, b"%d\n" % os.getppid())  # for people who wonder whose it is
             return Scratch(path, lock)
         os.close(lock)
     except FileNotFoundError:
@@ -179,15 +181,18 @@ def _open_log(path: str, account: list[int] | None) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     log = os.open(path, flags, 0o600)
     try:
-        if os.fstat(log).st_nlink != 1:
-            message = f"{path} has other names; the server's log must be a file of its own"
-            raise OSError(message)
+        _refuse_second_names(log, path)
         if account:
             os.fchown(log, *account)
     except OSError:
         os.close(log)
         raise
     return log
+
+
+def _refuse_second_names(file: int, path: str) -> None:
+    if os.fstat(file).st_nlink != 1:
+        raise OSError(errno.EMLINK, "the server's log must have one name only", path)
 
 
 def _dies_with(parent: int, number: int) -> Callable[[], None]:
@@ -213,7 +218,7 @@ def _stop(ward: Ward) -> None:
 def _kill(leader: int) -> None:
     # The processes of PostgreSQL lead sessions of their own: a signal to the group misses them.
     for pid in (-leader, *_children_of(leader)):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
             os.kill(pid, signal.SIGKILL)
 
 
@@ -225,7 +230,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 def _children_of(parent: int) -> list[int]:
     if not Path("/proc/self/stat").exists():
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=False)
+        listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=False)
         pairs = (line.split() for line in listing.stdout.splitlines())
         return [int(pid) for pid, ppid in pairs if int(ppid) == parent]
     found = []
@@ -260,8 +265,11 @@ def _answer(estate: Estate, request: dict[str, Any]) -> None:
     try:
         reply = {"result": getattr(estate, request["call"])(**request["arguments"])}
     except (OSError, subprocess.SubprocessError) as error:
-        number = getattr(error, "errno", None)
-        reply = {"errno": number, "error": str(error), "path": getattr(error, "filename", None)}
+        reply = {
+            "errno": getattr(error, "errno", None),
+            "error": getattr(error, "strerror", None) or str(error),
+            "path": getattr(error, "filename", None),
+        }
     with suppress(BrokenPipeError):  # the owner is gone, which the next read will tell
         os.write(1, json.dumps(reply).encode() + b"\n")
 

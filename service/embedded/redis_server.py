@@ -12,7 +12,7 @@ from service.embedded.binaries import VALKEY, runnable
 from service.embedded.errors import explained
 from service.embedded.lifeline import Lifeline
 from service.embedded.places import SCRATCH_PREFIX, cache_directory, scratch_base
-from service.embedded.startup import await_ready, claim_port, log_size
+from service.embedded.startup import await_ready, claim_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +83,7 @@ class RedisServer:
         self.stop()
 
 
-def _launch(
-    lifeline: Lifeline, settings: Mapping[str, str], data_directory: Path | None
-) -> tuple[int, Path]:
+def _launch(lifeline: Lifeline, settings: Mapping[str, str], data_directory: Path | None) -> tuple[int, Path]:
     """Start the server process; return its pid and its socket when it answers."""
     account = server_account()
     base = scratch_base(account, memory_bytes=_SOCKET_BYTES)
@@ -96,17 +94,14 @@ def _launch(
     if data_directory is not None:
         data_directory.mkdir(parents=True, exist_ok=True)
     log = (data_directory or home).absolute() / "redis.log"
-    since = log_size(log)
-    pid = lifeline.spawn(
+    process = lifeline.spawn(
         [program.path, *(word for name, value in options.items() for word in (f"--{name}", value))],
         account=account,
         cwd=address.parent,
         log=log,
     )
-    await_ready(
-        "Valkey", lambda: _answers(address), lifeline=lifeline, pid=pid, log=log, since=since
-    )
-    return pid, address
+    await_ready("Valkey", process, ready=lambda: _answers(address))
+    return process.pid, address
 
 
 def _answers(address: Path) -> bool:

@@ -1,81 +1,47 @@
-"""Waiting for processes with a deadline, and saying why one failed."""
+"""What both servers need while they start: a port, patience with a deadline, a reason for a failure."""
 
 from __future__ import annotations
 
-import re
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 from service.embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from service.embedded.account import Account
-    from service.embedded.lifeline import Lifeline
+    from service.embedded.lifeline import Process
 
 DEADLINE_SECONDS = 30.0
-_TAIL_BYTES = 8192
-_TAIL_LINES = 4
-_TELLING = re.compile(r"FATAL|PANIC|ERROR|HINT|DETAIL|error:|cannot|can't|[Ff]ailed|No space")
 
 
-def run(
-    argv: Sequence[str | Path], *, lifeline: Lifeline, account: Account, cwd: Path, log: Path
-) -> None:
-    """Run a program to its end as `account`; EmbeddedError with its last words if it fails."""
-    pid = lifeline.spawn(argv, account=account, cwd=cwd, log=log)
+def run(process: Process, *, purpose: str) -> None:
+    """Wait for the end of a program; EmbeddedError with its last words if it fails."""
     try:
-        status = lifeline.wait(pid, until=lambda: False, deadline_seconds=DEADLINE_SECONDS)
+        status = process.wait(until=lambda: False, deadline_seconds=DEADLINE_SECONDS)
     except TimeoutError:
         status = None
     if status != 0:
-        message = (
-            f"The files of a new database cluster could not be made in {cwd}: `{argv[0]}` "
-            f"{_ending(status)}: {log_tail(log)}. Check the free space and the permissions "
-            "there, or choose another directory, then start again; nothing was left behind."
+        raise EmbeddedError(
+            f"{purpose} failed: `{process.program}` {_ending(status)}, saying: {process.last_words()}. Check the free "
+            "space and the permissions there, or choose another directory, then start again; nothing was left behind."
         )
-        raise EmbeddedError(message)
 
 
-def await_ready(
-    server: str, ready: Callable[[], bool], *, lifeline: Lifeline, pid: int, log: Path, since: int
-) -> None:
-    """Wait until the server `pid` is `ready()`; EmbeddedError if it ends first, or never is.
-
-    The message quotes what `log` says from byte `since` on.
-    """
+def await_ready(server: str, process: Process, *, ready: Callable[[], bool]) -> None:
+    """Wait until the server is `ready()`; EmbeddedError if it ends first, or is not in time."""
     try:
-        status = lifeline.wait(pid, until=ready, deadline_seconds=DEADLINE_SECONDS)
+        status = process.wait(until=ready, deadline_seconds=DEADLINE_SECONDS)
     except TimeoutError:
         status = None
     else:
         if status is None:
             return
-    message = (
-        f"{server} {_ending(status)} while starting; the end of its log {log}: "
-        f"{log_tail(log, since=since)}. Correct what it says there, then start again."
+    raise EmbeddedError(
+        f"{server} {_ending(status)} while starting; the end of its log, {process.log}, was: {process.last_words()}. "
+        "Correct what it says there, then start again."
     )
-    raise EmbeddedError(message)
-
-
-def log_tail(log: Path, *, since: int = 0) -> str:
-    """Return the last telling lines of `log` from byte `since` on, joined to one line."""
-    with log.open("rb") as file:
-        end = file.seek(0, 2)
-        file.seek(max(since, end - _TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
-    telling = [line for line in lines if _TELLING.search(line)] or lines
-    return " / ".join(line.strip() for line in telling[-_TAIL_LINES:]) or "(empty)"
-
-
-def log_size(log: Path) -> int:
-    """Return the size of `log` in bytes, 0 if there is none."""
-    try:
-        return log.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def claim_port(port: int) -> int:
@@ -99,4 +65,6 @@ def claim_port(port: int) -> int:
 def _ending(status: int | None) -> str:
     if status is None:
         return f"was not ready after {DEADLINE_SECONDS:g} s"
-    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    if status < 0:
+        return f"was killed by a signal ({signal.strsignal(-status)})"
+    return f"ended with status {status}"
