@@ -24,8 +24,7 @@ ADVISORY_LOCK_KEY = 7_274_502_311
 LOCK_WAIT_SECONDS = 120
 LOCK_POLL_SECONDS = 0.1
 # A migration that waits longer for a table holds up every query that queues behind it: better fail and try again.
-LOCK_TIMEOUT = "4s"
-STATEMENT_TIMEOUT = "10min"
+TIMEOUTS = ("SET lock_timeout = '4s'", "SET statement_timeout = '10min'")
 
 
 def lock_out_other_runners(connection: Connection) -> None:
@@ -66,8 +65,8 @@ def run_by_url() -> None:
         url = mask_url(settings.database_url.get_secret_value())
         sys.exit(f"Cannot connect to DATABASE_URL={url}: {error.orig}")
     with connection:
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        for statement in TIMEOUTS:
+            connection.execute(text(statement))
         connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
         connection.commit()
         lock_out_other_runners(connection)
@@ -81,6 +80,8 @@ given_connection: Connection | None = context.config.attributes.get("connection"
 if context.is_offline_mode():
     context.configure(dialect_name="postgresql", target_metadata=SQLModel.metadata, literal_binds=True)
     with context.begin_transaction():
+        for statement in TIMEOUTS:
+            context.execute(statement)
         context.run_migrations()
 elif given_connection is not None:
     run_on(given_connection)

@@ -9,8 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+import psycopg
 import redis
 from dotenv import dotenv_values
+from psycopg.conninfo import make_conninfo
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,12 +41,15 @@ class ConfigurationError(Exception):
 
 def mask_url(value: str) -> str:
     """`value` with the password replaced by `***`; what cannot be read as a URL is withheld whole."""
+    if value.count("@") > 1:  # one of them is in the password, and nobody can say which
+        return "(withheld: more than one @)"
     try:
         url = make_url(value)
     except (ArgumentError, ValueError):
         return "(withheld: not a URL)"
-    # libpq and redis-py also take a password from the query.
-    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+    # libpq and redis-py also take a password from the query; of that, only what says where the server is can be shown.
+    where = {name: part for name, part in url.query.items() if name in {"host", "port", "db"}}
+    return url.set(query=where).render_as_string(hide_password=True)
 
 
 def _read_url(value: SecretStr, schemes: tuple[str, ...]) -> URL:
@@ -55,6 +60,8 @@ def _read_url(value: SecretStr, schemes: tuple[str, ...]) -> URL:
         raise PydanticCustomError("url", "expected {expected}", {"expected": expected}) from error
     if url.drivername not in schemes:
         raise PydanticCustomError("url", "expected {expected}", {"expected": expected})
+    if value.get_secret_value().count("@") > 1:
+        raise PydanticCustomError("url", "write an @ in the user name or the password as %40")
     return url
 
 
@@ -62,6 +69,10 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     url = _read_url(value, DATABASE_SCHEMES)
     if not url.database:
         raise PydanticCustomError("url", "expected the name of a database at the end, as in postgresql://host/items")
+    try:
+        make_conninfo(**dict.fromkeys(url.query, ""))
+    except psycopg.Error as error:
+        raise PydanticCustomError("url", "expected a URL whose options libpq knows") from error
     # A bare postgresql:// would make SQLAlchemy look for psycopg2.
     return SecretStr(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
 
@@ -70,8 +81,8 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     _read_url(value, REDIS_SCHEMES)
     try:
         redis.ConnectionPool.from_url(value.get_secret_value()).make_connection()  # which connects to nothing yet
-    except (TypeError, ValueError, redis.RedisError) as error:
-        raise PydanticCustomError("url", "redis-py cannot use it: {reason}", {"reason": str(error)}) from error
+    except (TypeError, ValueError, redis.RedisError) as error:  # whose words may hold the password
+        raise PydanticCustomError("url", "expected a URL whose port and options redis-py knows") from error
     return value
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     FetchedValue,
     Identity,
     Index,
-    Integer,
     Numeric,
     Text,
     text,
@@ -54,5 +53,5 @@ class Item(SQLModel, table=True):
     )
     version: int | None = Field(
         default=None,
-        sa_column=Column(Integer, nullable=False, server_default=text("1"), server_onupdate=FetchedValue()),
+        sa_column=Column(BigInteger, nullable=False, server_default=text("1"), server_onupdate=FetchedValue()),
     )

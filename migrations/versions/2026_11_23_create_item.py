@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("price", sa.Numeric(12, 2), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=NOW, nullable=False),
-        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="item_name_length"),
         sa.CheckConstraint("char_length(description) <= 10000", name="item_description_length"),
         sa.CheckConstraint("price BETWEEN 0 AND 9999999999.99", name="item_price_range"),

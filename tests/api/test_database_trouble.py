@@ -1,0 +1,180 @@
+"""Trouble in PostgreSQL is 503 with Retry-After, soon; and over when PostgreSQL is back."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fastapi import FastAPI
+from httpx2 import Response
+from pydantic import SecretStr
+from sqlalchemy import Engine, TextClause, text
+from sqlmodel import Session
+from starlette.testclient import TestClient
+
+from tests.api.conftest import ClientWith
+from tests.factories import ItemFactory
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.db(isolation="clone"), pytest.mark.usefixtures("session")]
+
+CHANGED = {"name": "Changed", "price": 1}
+TERMINATE = (
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+TERMINATE_ALL = text(TERMINATE)
+TERMINATE_WAITING = text(f"{TERMINATE} AND wait_event_type = 'Lock'")
+
+
+def assert_unavailable(response: Response) -> None:
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["X-Request-ID"]
+    assert response.json() == {
+        "type": "/problems/database-unavailable",
+        "title": "Database unavailable",
+        "status": 503,
+        "detail": "PostgreSQL could not do the work in time. Try again.",
+        "instance": response.request.url.path,
+    }
+
+
+def terminate(engine: Engine, statement: TextClause) -> int:
+    """End other sessions of this database as `statement` says; return how many."""
+    # A transaction of its own: within one, pg_stat_activity does not change.
+    with engine.connect() as connection:
+        return len(connection.execute(statement).all())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_database_that_cannot_be_reached_is_503(client_with: ClientWith, host: str) -> None:
+    password = "hunter2"  # noqa: S105  # to see that it is not told
+    client = client_with(database_url=SecretStr(f"postgresql+psycopg://u:{password}@{host}/items"))
+
+    answers = [
+        client.get("/items/"),
+        client.get("/items/1"),
+        client.post("/items/", json=CHANGED),
+        client.put("/items/1", json=CHANGED),
+        client.delete("/items/1"),
+    ]
+
+    for answer in answers:
+        assert_unavailable(answer)
+        assert password not in answer.text
+
+
+def test_a_database_that_does_not_exist_is_503(client_with: ClientWith, app: FastAPI) -> None:
+    missing = app.state.settings.database_url.get_secret_value().replace("/t_items", "/no_items")
+
+    assert_unavailable(client_with(database_url=SecretStr(missing)).get("/items/"))
+
+
+@pytest.mark.parametrize("limit", ["lock_timeout_ms", "statement_timeout_ms"])
+def test_a_row_that_another_session_holds_is_503_after_the_limit(
+    client_with: ClientWith, session: Session, limit: str
+) -> None:
+    item_id = ItemFactory.create(name="Held").id
+    client = client_with(**{limit: 100})
+    session.execute(text("SELECT FROM item WHERE id = :id FOR UPDATE"), {"id": item_id})
+    began = time.monotonic()
+
+    assert_unavailable(client.put(f"/items/{item_id}", json=CHANGED))
+    assert_unavailable(client.delete(f"/items/{item_id}"))
+
+    assert time.monotonic() - began < 5
+    assert client.get(f"/items/{item_id}").json()["name"] == "Held"
+    assert client.post("/items/", json=CHANGED).status_code == 200
+    session.rollback()
+    assert client.put(f"/items/{item_id}", json=CHANGED).status_code == 200
+
+
+def test_a_held_lock_is_503_within_5_s_under_the_default_limits(client: TestClient, session: Session) -> None:
+    session.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
+    began = time.monotonic()
+
+    assert_unavailable(client.get("/items/"))
+
+    assert time.monotonic() - began < 5
+
+
+def test_a_connection_lost_in_the_middle_of_a_write_is_503_and_nothing_changed(
+    client: TestClient, session: Session, engine: Engine
+) -> None:
+    item_id = ItemFactory.create(name="Held").id
+    session.execute(text("SELECT FROM item WHERE id = :id FOR UPDATE"), {"id": item_id})
+
+    with ThreadPoolExecutor(1) as thread:
+        write = thread.submit(client.put, f"/items/{item_id}", json=CHANGED)
+        wait_until(lambda: terminate(engine, TERMINATE_WAITING), seconds=5)
+
+    assert_unavailable(write.result())
+    session.rollback()
+    assert client.get(f"/items/{item_id}").json()["name"] == "Held"
+    assert client.put(f"/items/{item_id}", json=CHANGED).status_code == 200
+
+
+def test_connections_lost_between_requests_go_unnoticed(client: TestClient, engine: Engine) -> None:
+    client.post("/items/", json=CHANGED)
+    assert terminate(engine, TERMINATE_ALL) >= 1
+
+    answers = [client.get("/items/1"), client.put("/items/1", json=CHANGED), client.get("/items/?limit=5")]
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+
+
+def test_no_free_connection_is_503_until_one_is_given_back(client_with: ClientWith) -> None:
+    client = client_with(pool_size=1, pool_overflow=0, pool_timeout_seconds=0.1)
+    application = client.app
+    assert isinstance(application, FastAPI)
+
+    with application.state.engine.connect():
+        assert_unavailable(client.get("/items/"))
+        assert_unavailable(client.post("/items/", json=CHANGED))
+
+    assert client.post("/items/", json=CHANGED).status_code == 200
+    assert len(client.get("/items/").json()) == 1
+
+
+def test_a_read_only_server_is_503_for_writes_only(client: TestClient, session: Session) -> None:
+    ItemFactory.create()
+    database = session.execute(text("SELECT current_database()")).scalar_one()
+    session.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
+    session.commit()
+
+    try:
+        read, written = client.get("/items/"), client.post("/items/", json=CHANGED)
+    finally:
+        session.execute(text("SET TRANSACTION READ WRITE"))
+        session.execute(text(f'ALTER DATABASE "{database}" RESET default_transaction_read_only'))
+        session.commit()
+
+    assert read.status_code == 200
+    assert_unavailable(written)
+
+
+def test_every_wait_of_a_connection_has_an_end(client: TestClient) -> None:
+    application = client.app
+    assert isinstance(application, FastAPI)
+    with application.state.engine.connect() as connection:
+        settings = {
+            name: connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in (
+                "application_name",
+                "statement_timeout",
+                "lock_timeout",
+                "idle_in_transaction_session_timeout",
+                "transaction_isolation",
+                "timezone",
+            )
+        }
+
+    assert settings == {
+        "application_name": "item-service",
+        "statement_timeout": "2s",
+        "lock_timeout": "1s",
+        "idle_in_transaction_session_timeout": "5s",
+        "transaction_isolation": "read committed",
+        "timezone": "UTC",
+    }

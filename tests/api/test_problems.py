@@ -1,0 +1,186 @@
+"""Every answer of 400 and above is a problem document, and says nothing that the client sent."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+from starlette.testclient import TestClient
+
+from tests.api.conftest import ClientWith
+
+SECRET = "hunter2-hunter2"  # noqa: S105  # stands for anything that a client would not like to see in a log
+
+
+@pytest.fixture
+def broken_table(engine: Engine) -> Iterator[None]:
+    """The table lacks a column that the code expects, as after a migration that nobody planned for."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE item RENAME COLUMN description TO summary"))
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE item RENAME COLUMN summary TO description"))
+
+
+def test_a_route_that_does_not_exist_is_a_problem(client: TestClient) -> None:
+    response = client.get("/nowhere")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "Not Found",
+        "instance": "/nowhere",
+    }
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/items/"), ("POST", "/items/1"), ("POST", "/health/live")])
+def test_a_method_that_a_route_lacks_is_a_problem_that_names_the_others(
+    client: TestClient, method: str, path: str
+) -> None:
+    response = client.request(method, path)
+
+    assert response.status_code == 405
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Allow"]
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Method Not Allowed",
+        "status": 405,
+        "detail": "Method Not Allowed",
+        "instance": path,
+    }
+
+
+def test_an_invalid_request_names_each_fault_by_its_place(client: TestClient) -> None:
+    response = client.post("/items/", json={"name": "", "price": "free", "a/b~c": 1})
+
+    body = response.json()
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert {name: body[name] for name in body if name != "errors"} == {
+        "type": "/problems/invalid-request",
+        "title": "Invalid request",
+        "status": 422,
+        "detail": "The request does not have the shape that this address takes; `errors` names each fault.",
+        "instance": "/items/",
+    }
+    assert [error["pointer"] for error in body["errors"]] == ["/name", "/price", "/a~1b~0c"]
+    assert all(set(error) == {"pointer", "detail"} and error["detail"] for error in body["errors"])
+
+
+def test_a_fault_in_the_path_names_the_parameter(client: TestClient) -> None:
+    assert [error["pointer"] for error in client.get("/items/zero").json()["errors"]] == ["item_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, ["/name", "/price"]),
+        ({"name": "Widget"}, ["/price"]),
+        ({"price": 1}, ["/name"]),
+        ({"name": "Widget", "price": 1, "id": 1}, ["/id"]),
+        (
+            {"name": "Widget", "price": 1, "version": 1, "created_at": "2026-01-01T00:00:00Z"},
+            ["/version", "/created_at"],
+        ),
+        ({"name": "Widget", "price": 1, "Description": "x"}, ["/Description"]),
+        ([], [""]),
+        ("Widget", [""]),
+        (None, [""]),
+        (1, [""]),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_body_has_the_fields_of_an_item_and_no_others(
+    client: TestClient, method: str, body: object, pointers: list[str]
+) -> None:
+    response = client.request(method, "/items/" if method == "POST" else "/items/1", json=body)
+
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == pointers
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"name": "Widget" "price": 1}', "nonsense", "[1,", '{"name": "x\n"}'])
+def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: str) -> None:
+    response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"name": [SECRET], "price": 1},
+        {"name": SECRET * 20, "price": 1},
+        {"name": "Widget", "price": SECRET},
+        {"name": "Widget", "description": f"{SECRET}\0", "price": 1},
+        {"name": "Widget", "price": 1, "unknown": SECRET},
+        [SECRET],
+        SECRET,
+    ],
+    ids=range(7),
+)
+def test_an_invalid_request_is_not_repeated_in_its_answer(
+    client: TestClient, caplog: pytest.LogCaptureFixture, request_body: object
+) -> None:
+    response = client.post("/items/", json=request_body)
+
+    assert response.status_code == 422
+    assert SECRET not in response.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/items/", "/items/1", "/items/zero", "/nowhere", "/health/live", "/health/ready"])
+def test_every_answer_has_a_request_id_of_its_own(client: TestClient, path: str) -> None:
+    first, second = (client.get(path).headers["X-Request-ID"] for _ in range(2))
+
+    assert first
+    assert first != second
+
+
+def test_a_clients_request_id_is_kept(client: TestClient) -> None:
+    given = "7f3c3ee0-8c0b-4d5e-9d6c-2f0f5a0f7a11"
+
+    response = client.get("/items/", headers={"X-Request-ID": given})
+
+    assert response.headers["X-Request-ID"].replace("-", "") == given.replace("-", "")
+
+
+@pytest.mark.db(isolation="clone")
+@pytest.mark.usefixtures("broken_table")
+def test_a_fault_of_ours_is_a_problem_that_points_to_the_log(
+    client_with: ClientWith, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = client_with().post("/items/", json={"name": SECRET, "price": 1})
+
+    request_id = response.headers["X-Request-ID"]
+    assert response.status_code == 500
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "The fault is in the log, under this answer's X-Request-ID.",
+        "instance": "/items/",
+    }
+    assert request_id
+    assert "UndefinedColumn" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.db(isolation="clone")
+def test_a_service_that_answered_500_serves_the_next_request(client_with: ClientWith, engine: Engine) -> None:
+    client = client_with()
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE item RENAME TO thing"))
+    failed = [client.get("/items/").status_code, client.post("/items/", json={"name": "x", "price": 1}).status_code]
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE thing RENAME TO item"))
+
+    assert failed == [500, 500]
+    assert client.post("/items/", json={"name": "x", "price": 1}).status_code == 200
+    assert client.get("/items/").status_code == 200

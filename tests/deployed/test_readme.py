@@ -1,0 +1,53 @@
+"""The README's examples are run, not believed."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Protocol
+
+import requests
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+
+
+class LiveServer(Protocol):
+    url: str
+
+
+def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer) -> None:
+    examples = re.findall(r"^\$ (curl .+)\n(.+)$", README, re.MULTILINE)
+
+    answers = [without_times(curl(command, live_server.url)) for command, _ in examples]
+
+    assert answers == [without_times(json.loads(answer)) for _, answer in examples]
+    assert len(answers) == 7
+
+
+def curl(command: str, url: str) -> object:
+    """Do what the `curl` command line says, for the few options that the README uses; return the JSON answer."""
+    words = iter(shlex.split(command)[1:])
+    method, body, address = None, None, ""
+    for word in words:
+        if word == "-X":
+            method = next(words)
+        elif word == "--json":
+            body = next(words)
+        else:
+            address = word
+    assert address.startswith(ADDRESS), f"curl is used in a way that this test does not know: {command}"
+    answer: object = requests.request(
+        method or ("POST" if body else "GET"),
+        address.replace(ADDRESS, url),
+        data=body,
+        headers={"Content-Type": "application/json"} if body else {},
+        timeout=10,
+    ).json()
+    return answer
+
+
+def without_times(answer: object) -> object:
+    """`answer` with every time replaced: it differs from run to run."""
+    timeless: object = json.loads(re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "(time)", json.dumps(answer)))
+    return timeless

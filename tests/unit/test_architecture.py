@@ -1,0 +1,97 @@
+"""Rules of the house that import-linter cannot express."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from service.database import SCHEMA_REVISION, describe_schema_lag
+from tests.databases import ROOT, alembic_config
+
+PACKAGE = ROOT / "service"
+# Fails at the first attempt to connect, to look a host up, or to start a process.
+IMPORT_WITHOUT_IO = """
+import sys
+FORBIDDEN = {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.exec", "os.fork"}
+def refuse(event, arguments):
+    if event in FORBIDDEN or (event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1])):
+        raise SystemExit(f"{event} {arguments} at import")
+sys.dont_write_bytecode = True
+sys.addaudithook(refuse)
+import service.main
+assert service.main.app.title == "Item service"
+"""
+
+
+def calls_of(method: str, file: Path) -> list[int]:
+    """The lines of `file` that call `.method()` on something."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
+
+
+def test_only_the_catalogue_commits() -> None:
+    # The kit's own transactions are its business.
+    files = [
+        file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in {"testing", "embedded"}
+    ]
+
+    assert {file.name for file in files if calls_of("commit", file)} == {"catalogue.py"}
+
+
+def test_the_statements_of_crud_end_no_transaction() -> None:
+    assert [calls_of(method, PACKAGE / "crud.py") for method in ("commit", "rollback", "begin", "close")] == [[]] * 4
+
+
+@pytest.mark.parametrize("module", ["catalogue", "crud", "cache", "models", "schemas", "database", "errors", "config"])
+def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str) -> None:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+    assert {name.partition(".")[0] for name in imported}.isdisjoint({"fastapi", "starlette", "uvicorn"})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"DATABASE_URL": "postgresql://u:p@192.0.2.1/items", "REDIS_URL": "redis://192.0.2.1"},
+        {"THREADS": "nonsense"},
+    ],
+    ids=["nothing set", "unreachable servers", "invalid setting"],
+)
+def test_importing_the_application_does_no_io(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_WITHOUT_IO],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_code_needs_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == SCHEMA_REVISION
+
+
+@pytest.mark.parametrize("revision", [SCHEMA_REVISION, f"{SCHEMA_REVISION}1", "29990101_01"])
+def test_a_database_at_or_ahead_of_the_code_will_do(revision: str) -> None:
+    assert describe_schema_lag(revision) is None
+
+
+@pytest.mark.parametrize("revision", [None, "", "20200101_01"])
+def test_a_database_behind_the_code_is_told_with_the_way_out(revision: str | None) -> None:
+    assert describe_schema_lag(revision) == (
+        f"The database is at migration {revision or '(none)'}, this release needs {SCHEMA_REVISION}:"
+        " run `alembic upgrade head`."
+    )

@@ -1,0 +1,242 @@
+"""Settings: every problem is told at once, before anything starts, and never with a secret in it."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from service.config import (
+    MAX_PRICE,
+    ConfigurationError,
+    DatabaseSettings,
+    Limits,
+    Settings,
+    load_settings,
+)
+from service.database import make_engine
+from service.redis_client import make_redis
+
+SECRET = "hunter2"  # noqa: S105  # what must not be seen
+DATABASE_URL = f"postgresql://user:{SECRET}@db.example:5432/items"
+REDIS_URL = f"redis://:{SECRET}@cache.example:6379/0"
+
+Environment = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
+    """An environment with the two settings that have no default, and no `.env`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", DATABASE_URL)
+    monkeypatch.setenv("REDIS_URL", REDIS_URL)
+    return monkeypatch
+
+
+def problems() -> list[str]:
+    """What `load_settings` finds wrong with the environment."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(Settings)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def test_two_settings_are_enough(environment: Environment) -> None:
+    environment.delenv("ENVIRONMENT", raising=False)
+
+    loaded = load_settings(Settings)
+
+    assert loaded.environment == "development"
+    assert loaded.redis_url.get_secret_value() == REDIS_URL
+    assert (loaded.statement_timeout_ms, loaded.lock_timeout_ms, loaded.redis_timeout_seconds) == (2000, 1000, 0.1)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_postgresql_means_psycopg_3(environment: Environment, scheme: str) -> None:
+    environment.setenv("DATABASE_URL", f"{scheme}://u@h/items")
+
+    assert make_engine(load_settings(Settings)).dialect.driver == "psycopg"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "rediss://:p%40ss@h:6380/1",
+        "unix:///run/redis.sock?db=2",
+        "redis://h/0?db=3",
+        "rediss://h?ssl_cert_reqs=none",
+    ],
+)
+def test_redis_is_reached_by_tcp_tls_or_socket(environment: Environment, url: str) -> None:
+    environment.setenv("REDIS_URL", url)
+
+    assert make_redis(load_settings(Settings)).connection_pool.connection_kwargs["socket_timeout"] == 0.1
+
+
+def test_a_socket_directory_may_stand_for_the_host_of_postgresql(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", "postgresql://postgres@/items?host=/run/postgresql&port=5433")
+
+    url = make_engine(load_settings(Settings)).url
+
+    assert (url.database, dict(url.query)) == ("items", {"host": "/run/postgresql", "port": "5433"})
+
+
+def test_a_migration_needs_the_database_only(environment: Environment) -> None:
+    environment.delenv("REDIS_URL")
+
+    assert load_settings(DatabaseSettings).database_url.get_secret_value().endswith("/items")
+
+
+def test_settings_come_from_a_file_and_the_environment_comes_first(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://file/items\nTHREADS=7\nUNRELATED=1\n")
+    environment.delenv("DATABASE_URL")
+    environment.setenv("THREADS", "8")
+
+    loaded = load_settings(Settings)
+
+    assert (loaded.database_url.get_secret_value(), loaded.threads) == ("postgresql+psycopg://file/items", 8)
+
+
+def test_no_file_is_read_unless_it_is_asked_for(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("THREADS=7\n")
+
+    assert load_settings(Settings, env_file=None).threads == 16
+    assert Settings(database_url=SecretStr(DATABASE_URL), redis_url=SecretStr(REDIS_URL)).threads == 16
+    environment.setenv("THREADS", "9")
+    assert load_settings(Settings, env_file=None).threads == 9
+
+
+def test_what_is_wrong_in_a_file_is_told_like_the_environment(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL=mysql://user:{SECRET}@h/db\n")
+    environment.delenv("DATABASE_URL")
+
+    assert problems() == [
+        "DATABASE_URL='mysql://user:***@h/db': expected a URL that starts with postgresql:// or postgresql+psycopg://"
+    ]
+
+
+def test_missing_settings_are_told_with_an_example(environment: Environment) -> None:
+    environment.delenv("DATABASE_URL")
+    environment.delenv("REDIS_URL")
+
+    assert problems() == [
+        "DATABASE_URL is not set: expected for example postgresql://user:password@localhost:5432/items",
+        "REDIS_URL is not set: expected for example redis://localhost:6379/0",
+    ]
+
+
+def test_every_problem_is_told_at_once(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", f"sqlite:///{SECRET}.db")
+    environment.delenv("REDIS_URL")
+    environment.setenv("ENVIRONMENT", "staging")
+    environment.setenv("THREADS", "many")
+    environment.setenv("POOL_TIMEOUT_SECONDS", "-1")
+    environment.setenv("LOCK_TIMEOUT_MS", "3000")
+
+    told = problems()
+
+    names = (
+        "DATABASE_URL=",
+        "REDIS_URL is not set",
+        "ENVIRONMENT='staging'",
+        "THREADS='many'",
+        "POOL_TIMEOUT_SECONDS='-1'",
+    )
+    assert [sum(name in problem for problem in told) for name in names] == [1] * len(names)
+    assert "'development' or 'production'" in next(problem for problem in told if problem.startswith("ENVIRONMENT"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("THREADS", "21", "POOL_SIZE + POOL_OVERFLOW (20) must be at least THREADS (21)"),
+        ("LOCK_TIMEOUT_MS", "2000", "LOCK_TIMEOUT_MS (2000) must be less than STATEMENT_TIMEOUT_MS (2000)"),
+        ("STATEMENT_TIMEOUT_MS", "2001", "come to 5.001 s, more than REQUEST_DEADLINE_SECONDS (5)"),
+    ],
+)
+def test_limits_that_contradict_each_other_are_refused(
+    environment: Environment, setting: str, value: str, told: str
+) -> None:
+    environment.setenv(setting, value)
+
+    assert [told in problem for problem in problems()] == [True]
+
+
+def test_limits_are_compared_even_when_something_else_is_wrong(environment: Environment) -> None:
+    environment.delenv("DATABASE_URL")
+    environment.setenv("THREADS", "50")
+
+    assert ["DATABASE_URL" in problem or "THREADS (50)" in problem for problem in problems()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("THREADS", "POOL_SIZE") for value in ("0", "-1", "201", "1.5", "", "x")),
+        *(("POOL_TIMEOUT_SECONDS", value) for value in ("0", "6", "nan", "inf")),
+        *(("CONNECT_TIMEOUT_SECONDS", value) for value in ("1", "6")),
+        *(("REDIS_TIMEOUT_SECONDS", value) for value in ("0", "1.1", "nan")),
+        *(("CACHE_TTL_SECONDS", value) for value in ("0", "3601")),
+        *(("SHUTDOWN_TIMEOUT_SECONDS", value) for value in ("0", "15")),
+        *(("STATEMENT_TIMEOUT_MS", value) for value in ("0", "60001")),
+    ],
+)
+def test_a_number_out_of_bounds_is_told_with_its_value(environment: Environment, name: str, value: str) -> None:
+    environment.setenv(name, value)
+
+    assert any(problem.startswith(f"{name}={value!r}: ") for problem in problems())
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        SECRET,
+        f"{SECRET}@host",
+        f"http://user:{SECRET}@h/items",
+        f"//user:{SECRET}@h/items",
+        f"postgresql:user:{SECRET}@h/items",
+        f"redis:user:{SECRET}@h/0",
+        f"postgresql://user:{SECRET}@h:port/items",
+        f"postgresql://user:x@{SECRET}@h/items",
+        f"postgresql://user:{SECRET}@h",
+        f"postgresql://h/items?password={SECRET}&what=1",
+        f"postgresql://h/items?passwort={SECRET}",
+        f"redis://:x@{SECRET}@h/0",
+        f"redis://:{SECRET}/x@h/0",
+        f"redis://h/0?password={SECRET}&what=1",
+        f"redis://h:99999/0?password={SECRET}",
+    ],
+)
+def test_a_url_that_cannot_work_is_told_without_its_secret(environment: Environment, name: str, value: str) -> None:
+    environment.setenv(name, value)
+
+    (problem,) = problems()
+
+    assert problem.startswith(f"{name}=")
+    assert SECRET not in problem
+
+
+def test_the_name_of_a_database_is_required(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", f"postgresql://user:{SECRET}@h/")
+
+    (problem,) = problems()
+
+    assert problem == (
+        "DATABASE_URL='postgresql://user:***@h/':"
+        " expected the name of a database at the end, as in postgresql://host/items"
+    )
+
+
+def test_settings_cannot_be_changed() -> None:
+    limits = Limits(threads=3)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        limits.threads = 4  # type: ignore[misc]  # which is the point
+
+    assert limits.threads == 3
+
+
+def test_the_largest_price_fits_a_json_number() -> None:
+    assert str(float(MAX_PRICE)) == str(MAX_PRICE)

@@ -1,0 +1,85 @@
+"""The shapes of requests and answers."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from service.schemas import ItemRead, ItemWrite
+
+CENTS = st.integers(min_value=0, max_value=999_999_999_999)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+
+
+def read(**changes: object) -> ItemRead:
+    """An item to answer with."""
+    values: dict[str, object] = {
+        "id": 1,
+        "name": "Widget",
+        "description": None,
+        "price": Decimal(1),
+        "created_at": "2026-01-01T01:00:00+01:00",
+        "updated_at": "2026-01-01T00:00:00Z",
+        "version": 1,
+    }
+    return ItemRead.model_validate(values | changes)
+
+
+@given(CENTS)
+def test_every_price_survives_a_request_and_an_answer_exactly(cents: int) -> None:
+    price = Decimal(cents) / 100
+
+    written = ItemWrite.model_validate(json.loads(f'{{"name": "Widget", "price": {price}}}'))
+    answered = read(price=written.price).model_dump_json()
+
+    assert written.price == price
+    # As a client reads it that keeps decimals, and as one does that has only binary fractions.
+    assert json.loads(answered, parse_float=Decimal)["price"] == price
+    assert json.loads(answered)["price"] == float(price)
+    assert ItemRead.model_validate_json(answered).price == price
+
+
+@given(st.decimals(min_value=0, max_value=10**10, allow_nan=False, places=3).filter(lambda price: price * 100 % 1))
+def test_a_price_with_a_third_place_is_refused(price: Decimal) -> None:
+    with pytest.raises(ValidationError):
+        ItemWrite.model_validate(json.loads(f'{{"name": "Widget", "price": {price}}}'))
+
+
+@given(st.one_of(st.integers(max_value=-1), st.integers(min_value=10**10)))
+def test_a_price_out_of_range_is_refused(price: int) -> None:
+    with pytest.raises(ValidationError):
+        ItemWrite.model_validate({"name": "Widget", "price": price})
+
+
+@given(st.one_of(st.text(), st.booleans(), st.none(), st.lists(st.integers()), st.just(float("nan"))))
+def test_a_price_is_a_number(price: object) -> None:
+    with pytest.raises(ValidationError):
+        ItemWrite.model_validate({"name": "Widget", "price": price})
+
+
+@given(name=TEXTS.filter(lambda text: 1 <= len(text) <= 200 and text.strip()), description=TEXTS | st.none())
+def test_every_text_survives_a_request_and_an_answer_exactly(name: str, description: str | None) -> None:
+    written = ItemWrite.model_validate_json(json.dumps({"name": name, "description": description, "price": 1}))
+    answered = read(name=written.name, description=written.description).model_dump_json()
+
+    assert json.loads(answered)["name"] == name
+    assert json.loads(answered)["description"] == description
+
+
+@given(st.text("\t\n\v\f\r \x85\u00a0\u1680\u2003\u2028\u3000", max_size=200))
+def test_a_name_of_white_space_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        ItemWrite.model_validate({"name": name, "price": 1})
+
+
+def test_times_are_answered_in_utc_wherever_they_were_made() -> None:
+    answered = json.loads(read().model_dump_json())
+
+    assert answered["created_at"] == answered["updated_at"] == "2026-01-01T00:00:00Z"
+
+
+def test_an_absent_description_is_none() -> None:
+    assert ItemWrite.model_validate({"name": "Widget", "price": 1}).description is None

@@ -1,0 +1,89 @@
+"""No password is seen: not in what settings make of themselves, nor in a log, an error or a masked URL."""
+
+import logging
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from service.config import Settings, mask_url
+from service.database import make_engine
+
+SECRET = "hunter2"  # noqa: S105  # what must not be seen
+DATABASE_URL = f"postgresql://user:{SECRET}@db.example:5432/items"
+REDIS_URL = f"redis://:{SECRET}@cache.example:6379/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        DATABASE_URL,
+        REDIS_URL,
+        f"postgresql://h/items?password={SECRET}",
+        f"postgresql://h/items?sslpassword={SECRET}&sslmode=require",
+        f"redis://h/0?password={SECRET}",
+        f"unix://:{SECRET}@/run/redis.sock",
+        f"unix:///run/redis.sock?password={SECRET}&db=1",
+        SECRET,
+    ],
+)
+def test_a_masked_url_has_no_password(url: str) -> None:
+    assert SECRET not in mask_url(url)
+
+
+def test_a_masked_url_still_tells_where() -> None:
+    assert mask_url(DATABASE_URL) == "postgresql://user:***@db.example:5432/items"
+    assert mask_url("redis://cache.example:6379/0") == "redis://cache.example:6379/0"
+
+
+@given(
+    password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=6).filter(
+        lambda text: not set(text) <= set("*")
+    ),
+    scheme=st.sampled_from(["postgresql", "redis", "unix", "mysql", "nonsense"]),
+    quoted=st.booleans(),
+)
+def test_no_password_survives_masking(password: str, scheme: str, *, quoted: bool) -> None:
+    written = quote(password, safe="") if quoted else password
+    rest = "postgresql://user:***@db.example/items withheld redis unix mysql nonsense : not a URL more than one @"
+
+    masked = mask_url(f"{scheme}://user:{written}@db.example/items")
+
+    assert password not in masked or password in rest
+    assert written not in masked or written in rest
+
+
+def shown(password: str) -> list[str]:
+    """Each text that settings and an engine with this password make of themselves."""
+    url = SecretStr(f"postgresql://user:{quote(password, safe='')}@h/items")
+    loaded = Settings(database_url=url, redis_url=SecretStr("redis://h"))
+    engine = make_engine(loaded)
+    assert engine.url.password == password
+    return [repr(loaded), str(loaded), str(vars(loaded)), loaded.model_dump_json(), repr(engine)]
+
+
+@given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_a_password_reaches_the_driver_and_changes_no_text(password: str) -> None:
+    assert shown(password) == shown("another")
+
+
+def test_settings_do_not_show_their_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = Settings(database_url=SecretStr(DATABASE_URL), redis_url=SecretStr(REDIS_URL))
+
+    logging.getLogger(__name__).warning("loaded %s %r", loaded, loaded, extra={"settings": loaded})
+
+    assert SECRET not in caplog.text
+    assert all(
+        SECRET not in shown for shown in (repr(loaded), str(loaded), loaded.model_dump_json(), str(vars(loaded)))
+    )
+    assert SECRET not in repr(make_engine(loaded))
+
+
+def test_invalid_settings_made_in_code_do_not_show_them_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(database_url=SecretStr(f"mysql://u:{SECRET}@h/db"), redis_url=SecretStr(SECRET))
+
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
