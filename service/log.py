@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import structlog
 from asgi_correlation_id import correlation_id
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import ExceptionRenderer, JSONRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
@@ -23,6 +26,14 @@ def _drop_coloured_copy(_logger: WrappedLogger, _method: str, event: EventDict) 
     return event
 
 
+def _split_access_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    arguments = event.pop("positional_args", ())
+    if event["logger"] == "uvicorn.access":
+        event["event"] = "request"
+        event.update(zip(("client", "method", "path", "http_version", "status"), arguments, strict=True))
+    return event
+
+
 def logging_config(environment: Literal["development", "production"]) -> dict[str, Any]:
     """What `logging.config.dictConfig` takes, and uvicorn hands to each of its workers."""
     collect: list[Processor] = [
@@ -30,13 +41,16 @@ def logging_config(environment: Literal["development", "production"]) -> dict[st
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _split_access_line,
         _drop_coloured_copy,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Tracebacks without local variables, which structlog shows by default: they hold passwords and customers' data, and
+    # take seconds to print.
     render: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
         if environment == "production"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
     )
     return {
         "version": 1,
@@ -45,6 +59,7 @@ def logging_config(environment: Literal["development", "production"]) -> dict[st
             "event": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": collect,
+                "pass_foreign_args": True,
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
             }
         },

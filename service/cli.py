@@ -1,0 +1,122 @@
+"""The `service` command: its words, and how a failure is told to the person at the terminal."""
+
+import logging
+import logging.config
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import text
+from sqlmodel import Session
+
+from service.cache import Cache
+from service.catalogue import Catalogue
+from service.check import check_service, connect, find_redis_problem, require_database
+from service.config import ConfigurationError, Settings, load_settings
+from service.database import make_session_factory
+from service.embedded import EmbeddedError
+from service.log import logging_config
+from service.redis_client import make_redis
+from service.seed import generate_items
+from service.server import claim_address, make_server_config, run_server
+
+log = logging.getLogger(__name__)
+
+app = typer.Typer(
+    help="The item service: a catalogue over HTTP, on PostgreSQL and Redis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any that is free.")]
+
+
+@app.command()
+def up(
+    port: Port = 8000,
+    data_dir: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the database lives; made if it does not exist.")
+    ] = Path(".service-data"),
+) -> None:
+    """Run everything here: PostgreSQL, Redis, migrations, sample items and the API on 127.0.0.1, until Ctrl-C.
+
+    For trying and developing. The servers come with the package and end with this command; the data stays in the data
+    directory. DATABASE_URL and REDIS_URL are not used.
+    """
+    # Servers and Alembic, which take a quarter of a second to import, are for this command only.
+    from service.up import run_stack  # noqa: PLC0415
+
+    run_stack(port, data_dir, Console())
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every IPv4 one.")] = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Processes; one that dies is replaced.")] = 1,
+) -> None:
+    """Serve in production, on the servers that DATABASE_URL and REDIS_URL name.
+
+    The port opens when the settings are valid and the database is migrated (`alembic upgrade head`). SIGTERM lets
+    running requests end.
+    """
+    settings = load_settings(Settings)
+    config = make_server_config(settings, workers=workers)
+    require_database(settings)
+    listener = claim_address(host, port)
+    if problem := find_redis_problem(settings):
+        log.warning("server.without_redis", extra={"problem": problem})
+    run_server(config, listener)
+
+
+@app.command()
+def check() -> None:
+    """Try the configuration on the live servers, and list every problem that there is (exit code 1)."""
+    findings = list(check_service())
+    if problems := [f"{finding.part}: {finding.sentence}" for finding in findings if finding.is_problem]:
+        raise ConfigurationError(problems)
+    for finding in findings:
+        typer.echo(f"{finding.part:<12}{finding.sentence}")
+
+
+@app.command()
+def seed(
+    items: Annotated[int, typer.Option(min=1, help="How many to add.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same items.")] = 1,
+) -> None:
+    """Add realistic items, in several languages, to the database that DATABASE_URL names: all of them or none."""
+    settings = load_settings(Settings)
+    logging.config.dictConfig(logging_config(settings.environment))
+    require_database(settings)
+    began = time.perf_counter()
+    console = Console(stderr=True)
+    with (
+        connect(settings) as connection,
+        Session(connection) as session,
+        make_redis(settings) as client,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        # The limit is for requests; this one statement takes as long as there are items.
+        session.connection().execute(text("SET LOCAL statement_timeout = 0"))
+        cache = Cache(client, ttl_seconds=settings.cache_ttl_seconds)
+        catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
+        catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
+    typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")
+
+
+def main() -> None:
+    """Run the command. What a person can put right is told in a sentence each on stderr, with exit code 1."""
+    # A Ctrl-C is ours again; see `__main__`.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        app()
+    except ConfigurationError as error:
+        sys.exit("\n".join(error.problems))
+    except EmbeddedError as error:
+        sys.exit(str(error))

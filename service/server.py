@@ -1,0 +1,97 @@
+"""The application behind uvicorn: its port, its processes, and how they end."""
+
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from service.config import ConfigurationError, Settings
+from service.log import logging_config
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WORKER_SILENCE_SECONDS = 30
+# What a process gets between its last answer and its end: a thread that waits for a dead server would wait for ever.
+CLEANUP_SECONDS = 3.5
+
+
+def claim_address(host: str, port: int) -> socket.socket:
+    """A socket bound to the address but not listening yet; ConfigurationError if that cannot be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        # As every server does: connections of an earlier run that still wind down do not hold the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise _unusable(host, port, error) from error
+    return listener
+
+
+def make_server_config(settings: Settings, *, workers: int = 1, grace_seconds: int | None = None) -> uvicorn.Config:
+    """How uvicorn serves; logging is configured from here on. Requests get `grace_seconds` to end after SIGTERM."""
+    return uvicorn.Config(
+        "service.main:app",
+        workers=workers,
+        log_config=logging_config(settings.environment),
+        server_header=False,
+        # uvicorn's 5 s would kill, again and again, a worker that starts on a busy machine.
+        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds or settings.shutdown_timeout_seconds,
+    )
+
+
+def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_seconds: float = CLEANUP_SECONDS) -> None:
+    """Serve until SIGINT or SIGTERM; with one worker in this process, else in that many, each replaced if it dies.
+
+    After its last answer the process has `cleanup_seconds` to end.
+    """
+    host, port = listener.getsockname()[:2]
+    log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
+    if config.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    # uvicorn handles them while it serves, and raises them again afterwards.
+    exit_on_signals(0, within_seconds=cleanup_seconds)
+    try:
+        Server(config).run(sockets=[listener])
+    except OSError as error:  # two of us claimed the address at once, and the other was the first to listen
+        raise _unusable(host, port, error) from error
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but a second Ctrl-C, which tox passes on, does not break off the stopping that the first one began."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
+
+
+def exit_on_signals(status: int | None = None, *, within_seconds: float) -> None:
+    """From now on SIGINT and SIGTERM raise SystemExit, with 128 + their number unless `status` is given.
+
+    Once only, for the same reason as in Server. SIGALRM ends the process if it has not ended `within_seconds`.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, within_seconds)
+        sys.exit(128 + number if status is None else status)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, leave)
+
+
+def _unusable(host: str, port: int, error: OSError) -> ConfigurationError:
+    reason = error.strerror or error
+    return ConfigurationError(
+        [f"Port {port} of {host} cannot be used: {reason}. Choose another with --port, or stop what listens there."]
+    )

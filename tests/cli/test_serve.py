@@ -1,0 +1,171 @@
+"""`service serve`: what has to be right before the port opens, its workers, its log, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+import requests
+from sqlalchemy import URL, Connection, Engine, make_url, text
+from sqlmodel import Session
+
+from service.embedded import PostgresServer
+from tests.cli.conftest import Running, Terminal, processes, show
+from tests.databases import create_database, empty_database, migrate
+from tests.factories import ItemFactory
+from tests.servers import free_port
+from tests.waiting import wait_until
+
+
+def serve(terminal: Terminal, *words: str, **environment: str) -> tuple[Running, str]:
+    """A server that answers, and its URL."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    server = terminal.start("serve", "--port", str(port), *words, **environment)
+    wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=30)
+    return server, url
+
+
+def autocommit(engine: Engine) -> Connection:
+    """A connection whose every statement sees the present."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
+
+def workers_of(server: Running) -> set[int]:
+    """The processes that serve."""
+    return {pid for pid, parent, args in processes() if parent == server.process.pid and "spawn_main" in args}
+
+
+def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, worker_database: URL) -> None:
+    with empty_database(worker_database) as url:
+        told = configured.run("serve", "--port", "0", DATABASE_URL=show(url))
+
+    assert told.returncode == 1
+    assert "The database is at migration (none)" in told.stderr
+    assert "alembic upgrade head" in told.stderr
+    assert "server.starting" not in told.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_taken_port_is_told(configured: Terminal, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = configured.run("serve", "--port", str(port), "--workers", workers)
+
+    assert told.returncode == 1
+    assert told.stderr == (
+        f"Port {port} of 127.0.0.1 cannot be used: Address already in use."
+        " Choose another with --port, or stop what listens there.\n"
+    )
+
+
+def test_a_host_that_is_not_ours_is_told(configured: Terminal) -> None:
+    told = configured.run("serve", "--host", "nowhere.invalid", "--port", "0")
+
+    assert told.returncode == 1
+    assert "Port 0 of nowhere.invalid cannot be used" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_it_serves_without_redis_and_warns(configured: Terminal) -> None:
+    server, url = serve(configured, REDIS_URL="redis://:hunter2@127.0.0.1:1")
+
+    assert requests.get(f"{url}/items/", timeout=5).json() == []
+    assert "server.without_redis" in server.output
+    assert "hunter2" not in server.output
+
+
+def test_production_logs_one_json_event_for_each_request(configured: Terminal) -> None:
+    server, url = serve(configured, ENVIRONMENT="production")
+    requests.get(f"{url}/items/?limit=3", headers={"X-Request-ID": "0123456789abcdef0123456789abcdef"}, timeout=5)
+    server.stop()
+
+    events = [json.loads(line) for line in server.output.splitlines()]
+    (logged,) = [event for event in events if event.get("path") == "/items/?limit=3"]
+    assert {name: logged[name] for name in ("event", "method", "status", "request_id")} == {
+        "event": "request",
+        "method": "GET",
+        "status": 200,
+        "request_id": "0123456789abcdef0123456789abcdef",
+    }
+
+
+def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
+    server, url = serve(configured, "--workers", "2")
+    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+    victim = min(workers_of(server))
+
+    os.kill(victim, signal.SIGKILL)
+
+    wait_until(lambda: len(workers_of(server) - {victim}) == 2, seconds=30)
+    wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=30)
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
+
+
+@contextmanager
+def locked_item(engine: Engine) -> Iterator[int]:
+    """The id of an item that no request can change meanwhile."""
+    with Session(engine) as session:
+        item = ItemFactory.create()
+        session.execute(text("SELECT FROM item WHERE id = :id FOR UPDATE"), {"id": item.id})
+        yield item.id
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.usefixtures("session")
+def test_sigterm_lets_a_running_request_end(configured: Terminal, engine: Engine, workers: str) -> None:
+    server, url = serve(configured, "--workers", workers, LOCK_TIMEOUT_MS="1900")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with ThreadPoolExecutor() as threads, autocommit(engine) as observer:
+        with locked_item(engine) as item_id:
+            body = {"name": "changed", "price": 1}
+            answer = threads.submit(requests.put, f"{url}/items/{item_id}", json=body, timeout=20)
+            wait_until(lambda: observer.scalar(waiting), seconds=30)
+            server.process.terminate()
+            server.await_output("Shutting down")
+
+        assert answer.result().json()["name"] == "changed"
+    assert server.process.wait(timeout=15) == 0
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_server_ends_with_0(configured: Terminal, number: int) -> None:
+    server, _ = serve(configured)
+
+    assert server.stop(number) == 0
+    assert "Traceback" not in server.output
+
+
+@contextmanager
+def halted(server: PostgresServer) -> Iterator[None]:
+    """The service's connections to `server` answer nothing any more, as if the machine hung."""
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'item-service'"
+    with psycopg.connect(server.url()) as connection:
+        pids = [pid for (pid,) in connection.execute(query)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("workers", "status"), [("1", -signal.SIGALRM), ("2", 0)])
+def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str, status: int) -> None:
+    with PostgresServer.start() as postgres, ThreadPoolExecutor() as threads:
+        database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
+        migrate(database)
+        environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
+        server, url = serve(configured, "--workers", workers, **environment)
+        with halted(postgres):
+            threads.submit(requests.get, f"{url}/items/?limit=2", timeout=60)
+            wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
+
+            assert server.stop(seconds=10) == status
