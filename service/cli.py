@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy import text
 from sqlmodel import Session
 
 from service.cache import Cache
@@ -102,8 +101,6 @@ def seed(
         make_redis(settings) as client,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
-        # The limit is for requests; this one statement takes as long as there are items.
-        session.connection().execute(text("SET LOCAL statement_timeout = 0"))
         cache = Cache(client, ttl_seconds=settings.cache_ttl_seconds)
         catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
         catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))

@@ -1,16 +1,22 @@
 """The application behind uvicorn: its port, its processes, and how they end."""
 
 import logging
+import multiprocessing
+import os
 import signal
 import socket
 import sys
+import threading
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from service.config import ConfigurationError, Settings
 from service.log import logging_config
+from service.main import app
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +43,8 @@ def claim_address(host: str, port: int) -> socket.socket:
 def make_server_config(settings: Settings, *, workers: int = 1, grace_seconds: int | None = None) -> uvicorn.Config:
     """How uvicorn serves; logging is configured from here on. Requests get `grace_seconds` to end after SIGTERM."""
     return uvicorn.Config(
-        "service.main:app",
+        "service.server:make_worker_app",
+        factory=True,
         workers=workers,
         log_config=logging_config(settings.environment),
         server_header=False,
@@ -45,6 +52,19 @@ def make_server_config(settings: Settings, *, workers: int = 1, grace_seconds: i
         timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
         timeout_graceful_shutdown=grace_seconds or settings.shutdown_timeout_seconds,
     )
+
+
+def make_worker_app() -> FastAPI:
+    """The application, in the process that serves it; a worker ends when the process that started it has ended."""
+    if parent := multiprocessing.parent_process():
+        # Nothing runs in a parent that is killed: left alone, its workers would hold the port for ever.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    return app
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_seconds: float = CLEANUP_SECONDS) -> None:

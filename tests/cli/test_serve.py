@@ -107,6 +107,18 @@ def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
     assert "Traceback" not in server.output
 
 
+def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
+    server, url = serve(configured, "--workers", "2")
+    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+    workers = workers_of(server)
+
+    server.process.kill()
+
+    wait_until(lambda: workers.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=5)
+
+
 @contextmanager
 def locked_item(engine: Engine) -> Iterator[int]:
     """The id of an item that no request can change meanwhile."""
