@@ -58,7 +58,7 @@ def run_by_url() -> None:
         settings = load_settings(DatabaseSettings)
     except ConfigurationError as error:
         sys.exit(str(error))
-    engine = make_engine(settings, application_name="item-service-migrations")
+    engine = make_engine(settings, application_name="item-service-migrations", fenced=False)
     try:
         connection = engine.connect()
     except OperationalError as error:

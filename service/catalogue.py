@@ -4,24 +4,30 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
-from service.errors import ItemNotFoundError
+from service.errors import DatabaseUnavailableError, ItemNotFoundError
 from service.models import Item
 from service.schemas import ItemRead, ItemWrite
 
 LIST_KEY = "all_items_cache"
 
+PAGE = TypeAdapter(list[ItemRead])
+
+
+ITEM_KEY_PREFIX = "item_cache:"
+
 
 def item_key(item_id: int) -> str:
     """The Redis key of one item."""
-    return f"item_cache:{item_id}"
+    return f"{ITEM_KEY_PREFIX}{item_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,19 @@ class Catalogue:
         with self._writing(LIST_KEY):
             return ItemRead.model_validate(crud.insert_item(self.session, values))
 
-    def list_items(self, *, limit: int) -> Cached[bytes]:
+    def list_items(self, *, limit: int, may_use_cache: bool = True) -> Cached[bytes]:
         """The oldest `limit` items as one JSON array, oldest first; only the default page is cached."""
-        if limit == DEFAULT_LIMIT:
-            return self.cache.read(LIST_KEY, self._load_list, _decode_list)
-        with self.sessions() as session:
-            return Cached(_decode_list(_encode_list(crud.list_items(session, limit=limit))), "uncached")
+        if limit != DEFAULT_LIMIT:
+            return Cached(decode_list(self._load_list(limit)), "uncached")
+        if not may_use_cache:
+            return Cached(decode_list(self._load_list(limit)), "refused")
+        return self.cache.read(LIST_KEY, lambda: self._load_list(limit), decode_list)
 
-    def get_item(self, item_id: int) -> Cached[ItemRead]:
+    def get_item(self, item_id: int, *, may_use_cache: bool = True) -> Cached[ItemRead]:
         """One item; raises ItemNotFoundError."""
-        return self.cache.read(item_key(item_id), lambda: self._load_item(item_id), ItemRead.model_validate_json)
+        if not may_use_cache:
+            return Cached(decode_item(self._load_item(item_id)), "refused")
+        return self.cache.read(item_key(item_id), lambda: self._load_item(item_id), decode_item)
 
     def replace_item(self, item_id: int, values: ItemWrite) -> ItemRead:
         """Set all that a client may set and commit; raises ItemNotFoundError."""
@@ -77,15 +86,47 @@ class Catalogue:
         try:
             yield
             fence = self.cache.fence(*keys)
+            server_start = None if fence.stands else crud.bump_cache_epoch(self.session)
             self.session.commit()
         except BaseException:
+            # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise
-        self.cache.unfence(fence)
+        if not self.cache.unfence(fence):
+            self._outlast_old_epoch(server_start or self._move_epoch())
 
-    def _load_list(self) -> bytes:
+    def void_cache(self) -> None:
+        """Make every entry a miss for every process."""
+        self._outlast_old_epoch(self._move_epoch())
+
+    def find_payload(self, key: str) -> bytes | None:
+        """What the entry under `key` has to hold by PostgreSQL; None for an item that does not exist."""
+        if key == LIST_KEY:
+            return self._load_list(DEFAULT_LIMIT)
+        try:
+            return self._load_item(int(key.removeprefix(ITEM_KEY_PREFIX)))
+        except (ItemNotFoundError, ValueError):
+            return None
+
+    def _move_epoch(self) -> str:
         with self.sessions() as session:
-            return _encode_list(crud.list_items(session, limit=DEFAULT_LIMIT))
+            server_start = crud.bump_cache_epoch(session)
+            session.commit()
+        return server_start
+
+    def _outlast_old_epoch(self, server_start: str) -> None:
+        """Return when no process trusts the cache as it was before the bump; raises DatabaseUnavailableError.
+
+        While PostgreSQL is away, the others go on trusting. So the write is acknowledged only if it never was.
+        """
+        self.cache.settle()
+        with self.sessions() as session:
+            if crud.find_server_start(session) != server_start:
+                raise DatabaseUnavailableError("PostgreSQL was restarted during the request, which may have been done.")
+
+    def _load_list(self, limit: int) -> bytes:
+        with self.sessions() as session:
+            return _encode_list(crud.list_items(session, limit=limit))
 
     def _load_item(self, item_id: int) -> bytes:
         with self.sessions() as session:
@@ -104,13 +145,18 @@ def _encode_list(items: Iterable[Item]) -> bytes:
     return json.dumps([_encode_item(item) for item in items], ensure_ascii=False).encode()
 
 
-def _decode_list(payload: bytes) -> bytes:
-    """The JSON array of the items themselves; raises ValueError."""
+def decode_item(payload: bytes) -> ItemRead:
+    """The item of a cache entry; raises ValueError."""
+    return ItemRead.model_validate_json(payload)
+
+
+# Every hit decodes, mostly the same bytes as the hit before it.
+@lru_cache(maxsize=2)
+def decode_list(payload: bytes) -> bytes:
+    """The JSON array of the items of a cache entry; raises ValueError."""
     items = json.loads(payload)
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ValueError("not a list of items")
-    body = f"[{','.join(items)}]".encode()
-    # Parsing, at a tenth of what validating costs, finds what was cut short or never was ours.
-    if not all(isinstance(item, dict) for item in from_json(body)):
-        raise ValueError("not a list of items")
-    return body
+    page = f"[{','.join(items)}]".encode()
+    PAGE.validate_json(page)
+    return page

@@ -151,6 +151,7 @@ class Settings(DatabaseSettings):
     """What the environment and `.env` say: a field's variable is its name in upper case, with its unit."""
 
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)]
+    cache_fast_path: bool = Field(default=True, description="answer cached reads on the event loop")
     environment: Literal["development", "production"] = "development"
 
 

@@ -42,6 +42,19 @@ def delete_item(session: Session, item_id: int) -> bool:
     return session.exec(statement).scalar_one_or_none() is not None
 
 
+def bump_cache_epoch(session: Session) -> str:
+    """Move the cache's epoch, with the transaction's COMMIT; returns when this PostgreSQL server started."""
+    started: str
+    _, started = session.execute(text("SELECT cache_epoch_bump(), pg_postmaster_start_time()::text")).one()
+    return started
+
+
+def find_server_start(session: Session) -> str:
+    """When this PostgreSQL server started."""
+    started: str = session.execute(text("SELECT pg_postmaster_start_time()::text")).scalar_one()
+    return started
+
+
 def copy_items(session: Session, items: Iterable[ItemWrite]) -> None:
     """Append `items` by COPY, some twenty times faster than INSERT; they are not validated again."""
     # A bulk load is bounded by its input, not by what a request may take.

@@ -1,17 +1,26 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service.config import DatabaseSettings
 
 # The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so they compare as text.
-SCHEMA_REVISION = "20261123_01"
+SCHEMA_REVISION = "20261123_02"
+
+EPOCH_TIMEOUT_MS = 250
+EPOCH = text(
+    "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '.' || coalesce(sum(n), 0) FROM cache_epoch"
+)
 
 
-def make_engine(settings: DatabaseSettings, *, application_name: str = "item-service") -> Engine:
-    """An engine whose every wait has an end: for a connection, a lock, a statement, a client that fell silent."""
+def make_engine(settings: DatabaseSettings, *, application_name: str = "item-service", fenced: bool = True) -> Engine:
+    """An engine whose every wait has an end: for a connection, a lock, a statement, a client that fell silent.
+
+    `fenced` says that whoever changes items through it fences them in the cache; else the database moves the epoch.
+    """
     session_settings = {
         "application_name": application_name,
         "statement_timeout": settings.statement_timeout_ms,
@@ -20,6 +29,7 @@ def make_engine(settings: DatabaseSettings, *, application_name: str = "item-ser
         # What a transaction may see is part of the design, so it is not left to the server's defaults.
         "default_transaction_isolation": r"read\ committed",
         "timezone": "UTC",
+        "app.fenced": int(fenced),
     }
     return create_engine(
         settings.database_url.get_secret_value(),
@@ -39,6 +49,48 @@ def make_engine(settings: DatabaseSettings, *, application_name: str = "item-ser
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions that take a connection at their first statement, and whose rows stay readable after the commit."""
     return sessionmaker(engine, class_=Session, expire_on_commit=False)
+
+
+class EpochReader:
+    """Reads the cache's epoch on a connection of its own: an exhausted pool must not end the trust in the cache."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        hurried = {"pool_size": 1, "pool_overflow": 0, "statement_timeout_ms": EPOCH_TIMEOUT_MS}
+        self._engine = make_engine(settings.model_copy(update=hurried), application_name="item-service-epoch")
+        self._connection: Connection | None = None
+
+    def read(self) -> str:
+        """The epoch now, with the WAL's timeline: a standby that was promoted may lack the last bumps.
+
+        ConnectionRefusedError when nobody listens at PostgreSQL's address; OSError for all else, a standby included.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            epoch: str = self._connection.execute(EPOCH).scalar_one()
+        except SQLAlchemyError as error:
+            self._forget_connection()
+            raise _explain_failure(error) from error
+        return epoch
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._forget_connection()
+        self._engine.dispose()
+
+    def _forget_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+def _explain_failure(error: SQLAlchemyError) -> OSError:
+    # libpq tells no code. "The database system is shutting down" is no such evidence: open transactions may commit.
+    text = str(error)
+    if "Connection refused" in text or "No such file or directory" in text:
+        return ConnectionRefusedError(text)
+    return OSError(text)
 
 
 def find_schema_revision(connection: Connection) -> str | None:

@@ -7,11 +7,12 @@ import anyio.to_thread
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 
-from service.cache import Cache
+from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
-from service.database import make_engine, make_session_factory
-from service.redis_client import make_redis
+from service.database import EpochReader, make_engine, make_session_factory
+from service.redis_client import make_async_redis, make_redis
 from service.routers import health, items
+from service.web.cached_reads import CachedReads
 from service.web.problems import add_problem_handlers
 
 
@@ -26,10 +27,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
     app.state.redis = client
-    app.state.cache = Cache(client, ttl_seconds=settings.cache_ttl_seconds)
+    cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds)
+    app.state.cache = cache
+    hits = HitReader(make_async_redis(settings), cache)
+    app.state.find_hit = hits.find if settings.cache_fast_path else None
+    cache.start()
     try:
         yield
     finally:
+        cache.stop()
+        await hits.close()
         client.close()
         engine.dispose()
 
@@ -46,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_problem_handlers(app)
     app.include_router(items.router)
     app.include_router(health.router)
+    app.add_middleware(CachedReads, route=items.find_cached_route)
     app.add_middleware(CorrelationIdMiddleware)
     return app
 

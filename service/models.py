@@ -55,3 +55,12 @@ class Item(SQLModel, table=True):
         default=None,
         sa_column=Column(BigInteger, nullable=False, server_default=text("1"), server_onupdate=FetchedValue()),
     )
+
+
+class CacheEpoch(SQLModel, table=True):
+    """The cache's epoch is the sum of `n`; `cache_epoch_bump()` adds 1 to it in a row that nobody else holds."""
+
+    __tablename__ = "cache_epoch"
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    n: int = Field(sa_column=Column(BigInteger, nullable=False))

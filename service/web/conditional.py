@@ -1,7 +1,11 @@
-"""Entity tags (RFC 9110, section 8.8.3)."""
+"""Entity tags and the requests that depend on them (RFC 9110, sections 8.8.3 and 13; RFC 9111, section 5.2.1)."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
+
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
 def version_tag(version: int, changed_at: datetime) -> str:
@@ -12,3 +16,15 @@ def version_tag(version: int, changed_at: datetime) -> str:
 def content_tag(body: bytes) -> str:
     """The strong tag of an answer that has no version of its own."""
     return f'"{blake2b(body, digest_size=16).hexdigest()}"'
+
+
+def is_unchanged(tag: str, headers: Mapping[str, str]) -> bool:
+    """Whether the client already has the answer with the strong `tag`: If-None-Match names it, or anything."""
+    given = headers.get("if-none-match")
+    return given is not None and (given.strip() == "*" or tag in _TAG.findall(given))
+
+
+def forbids_cache(headers: Mapping[str, str]) -> bool:
+    """Whether the client asks for an answer from the source."""
+    given = headers.get("cache-control")
+    return given is not None and any(part.strip().lower() in ("no-cache", "no-store") for part in given.split(","))
