@@ -51,6 +51,10 @@ def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, class_=Session, expire_on_commit=False)
 
 
+# libpq tells no code for these. "In recovery mode" is not among them: that server goes on as the same one.
+NOBODY_CAN_COMMIT = ("Connection refused", "No such file or directory", "system is shutting down", "is starting up")
+
+
 class EpochReader:
     """Reads the cache's epoch on a connection of its own: an exhausted pool must not end the trust in the cache."""
 
@@ -62,35 +66,36 @@ class EpochReader:
     def read(self) -> str:
         """The epoch now, with the WAL's timeline: a standby that was promoted may lack the last bumps.
 
-        ConnectionRefusedError when nobody listens at PostgreSQL's address; OSError for all else, a standby included.
+        ConnectionRefusedError when nobody can commit, on the word of PostgreSQL or of the system it ran on; OSError for
+        every other failure, and from a standby.
         """
         try:
-            if self._connection is None:
-                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            epoch: str = self._connection.execute(EPOCH).scalar_one()
+            if self._connection is not None:
+                return self._ask(self._connection)
+        except SQLAlchemyError:
+            self._forget_connection()
+        try:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            return self._ask(self._connection)
         except SQLAlchemyError as error:
             self._forget_connection()
-            raise _explain_failure(error) from error
-        return epoch
+            kind = ConnectionRefusedError if any(words in str(error) for words in NOBODY_CAN_COMMIT) else OSError
+            raise kind(str(error)) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._forget_connection()
         self._engine.dispose()
 
+    def _ask(self, connection: Connection) -> str:
+        epoch: str = connection.execute(EPOCH).scalar_one()
+        return epoch
+
     def _forget_connection(self) -> None:
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()
             self._connection = None
-
-
-def _explain_failure(error: SQLAlchemyError) -> OSError:
-    # libpq tells no code. "The database system is shutting down" is no such evidence: open transactions may commit.
-    text = str(error)
-    if "Connection refused" in text or "No such file or directory" in text:
-        return ConnectionRefusedError(text)
-    return OSError(text)
 
 
 def find_schema_revision(connection: Connection) -> str | None:

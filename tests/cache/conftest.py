@@ -1,0 +1,36 @@
+"""Servers that a test may break, and workers of the service on them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import Engine, text
+
+from service.embedded import RedisServer
+from tests.cache.workers import StartWorker, Worker, running_worker
+
+
+@pytest.fixture
+def database_url(engine: Engine) -> str:
+    """This test's database, with the one item that workers read and write, called "old"."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (name, price) OVERRIDING SYSTEM VALUE VALUES ('old', 1)"))
+    return engine.url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of this test alone, reached by TCP."""
+    with RedisServer.start(port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def start_worker(database_url: str, own_redis: RedisServer) -> Iterator[StartWorker]:
+    """Starts workers; on `own_redis`, unless another is named."""
+    with ExitStack() as running:
+
+        def start(redis_url: str | None = None, **limits: object) -> Worker:
+            return running.enter_context(running_worker(database_url, redis_url or str(own_redis.tcp_url), **limits))
+
+        yield start
