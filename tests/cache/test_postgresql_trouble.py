@@ -110,17 +110,8 @@ def address(server: PostgresServer) -> str:
 
 def copy_cluster(server: PostgresServer, target: Path) -> None:
     """Make `target` what a standby starts from."""
-    command = [
-        server.bin_directory / "pg_basebackup",
-        "-d",
-        address(server),
-        "-D",
-        target,
-        "-X",
-        "stream",
-        "-c",
-        "fast",
-    ]
+    program = str(server.bin_directory / "pg_basebackup")
+    command = [program, "-d", address(server), "-D", str(target), "-X", "stream", "-c", "fast"]
     subprocess.run(command, check=True, capture_output=True)
     (target / "recovery.signal").touch()
     account = server_account()
