@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import health, items
+from service.routers import health, items, metrics
 from service.web.cached_reads import CachedReads
 from service.web.problems import add_problem_handlers
 
@@ -27,7 +28,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
     app.state.redis = client
-    cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds)
+    cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
     hits = HitReader(make_async_redis(settings), cache)
     app.state.find_hit = hits.find if settings.cache_fast_path else None
@@ -50,9 +51,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.metrics = CollectorRegistry()
     add_problem_handlers(app)
     app.include_router(items.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.add_middleware(CachedReads, route=items.find_cached_route)
     app.add_middleware(CorrelationIdMiddleware)
     return app

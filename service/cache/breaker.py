@@ -4,13 +4,16 @@ import logging
 from collections.abc import Iterable
 from threading import Lock
 
+from service.cache.counts import Counts
+
 log = logging.getLogger(__name__)
 
 
 class Breaker:
     """Closed while Redis is in use. Open, it keeps the entries whose state the failed commands left unknown."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
         self.is_open = False
         self._suspects: set[tuple[str, str]] = set()
         self._lock = Lock()
@@ -21,6 +24,7 @@ class Breaker:
             was_open, self.is_open = self.is_open, True
             self._suspects.update(suspects)
         if not was_open:
+            self._count(to="off")
             log.warning("cache.off", extra={"error": str(error)})
 
     def suspects(self) -> frozenset[tuple[str, str]]:
@@ -34,4 +38,9 @@ class Breaker:
             self._suspects -= cleaned
             self.is_open = bool(self._suspects)
         if not self.is_open:
+            self._count(to="on")
             log.info("cache.on")
+
+    def _count(self, *, to: str) -> None:
+        self._counts.breaker_changes.labels(to).inc()
+        self._counts.breaker_open.set(to == "off")

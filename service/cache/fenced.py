@@ -9,9 +9,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 import redis
+from prometheus_client import CollectorRegistry
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from service.cache.breaker import Breaker
+from service.cache.counts import Counts
 from service.cache.epoch import TRUST_SECONDS, EpochSource, TrustedEpoch
 from service.cache.flights import SingleFlight
 from service.cache.scripts import (
@@ -73,8 +75,11 @@ class Cache:
     Nothing is trusted until `start`; a process that only writes need not call it.
     """
 
-    def __init__(self, client: redis.Redis, epochs: EpochSource, *, ttl_seconds: int) -> None:
-        self.breaker = Breaker()
+    def __init__(
+        self, client: redis.Redis, epochs: EpochSource, *, ttl_seconds: int, registry: CollectorRegistry | None = None
+    ) -> None:
+        self.counts = Counts(registry or CollectorRegistry())
+        self.breaker = Breaker(self.counts)
         self.epoch = TrustedEpoch(epochs)
         self._redis = client
         self._ttl_ms = ttl_seconds * 1000
@@ -107,17 +112,23 @@ class Cache:
         payload = self._find(key)
         if payload is not None:
             try:
-                return Cached(decode(payload), "hit")
+                found = Cached(decode(payload), "hit")
             except ValueError:
                 log.warning("cache.foreign_bytes", extra={"key": key})
                 self._run(UNFENCE, [key], "")
+            else:
+                self.counts.hits.inc()
+                return found
         payload, source, detail = self._flights.fly(key, lambda: self._miss(key, load))
+        self.counts.reads.labels(source, detail or "").inc()
         return Cached(decode(payload), source, detail)
 
     def fence(self, *keys: str) -> Fence:
         """Drop `keys` and let nobody fill them: the last act before a COMMIT that changes what they hold."""
         token = uuid4().hex
-        return Fence(keys, token, stands=self._run(FENCE, keys, token, int(FENCE_SECONDS * 1000)))
+        stands = self._run(FENCE, keys, token, int(FENCE_SECONDS * 1000))
+        self.counts.fences.labels("up" if stands else "failed").inc()
+        return Fence(keys, token, stands)
 
     def unfence(self, fence: Fence) -> bool:
         """Lift the fence after the COMMIT; if it did not stand or cannot be lifted, False: move the epoch, then settle.
@@ -132,6 +143,7 @@ class Cache:
         The caller then makes sure that its PostgreSQL server has run all the while: with that one gone, others may go
         on believing (`TrustedEpoch`).
         """
+        self.counts.epoch_bumps.inc()
         time.sleep(TRUST_SECONDS)
 
     def _find(self, key: str) -> bytes | None:
@@ -174,6 +186,7 @@ class Cache:
                 break
             if turn.state != "busy" or time.monotonic() > deadline:
                 return turn
+            self.counts.lease_waits.inc()
             time.sleep(LEASE_POLL_SECONDS)
         return _Turn("redis-down")
 

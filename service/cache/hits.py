@@ -34,7 +34,10 @@ class HitReader:
         self._asked.append((key, answer))
         if self._round is None or self._round.done():
             self._round = asyncio.create_task(self._answer_all())
-        return await answer
+        payload = await answer
+        if payload is not None:
+            self._cache.counts.hits.inc()
+        return payload
 
     async def close(self) -> None:
         """Close the connection."""

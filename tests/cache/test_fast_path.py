@@ -1,0 +1,115 @@
+"""Hits answered on the event loop are the application's answers, sooner."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import product
+
+import pytest
+import redis
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from service.config import Settings
+from service.embedded import RedisServer
+from service.main import create_app
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.db(isolation="clone")
+
+StartClient = Callable[..., TestClient]
+PATHS = ["/items/", "/items/1", "/items/2", "/items/01", "/items/x", "/items/1?a=b", "/items/?limit=1", "/items"]
+HEADERS = [{}, {"If-None-Match": "*"}, {"If-None-Match": '"other", W/"another"'}, {"Cache-Control": "no-cache"}]
+
+
+@pytest.fixture
+def start_client(database_url: str, own_redis: RedisServer) -> Iterator[StartClient]:
+    """Starts applications on this test's database and Redis, as one worker each."""
+    with ExitStack() as running:
+
+        def start(**settings: object) -> TestClient:
+            urls = {"database_url": database_url, "redis_url": own_redis.tcp_url}
+            app = create_app(Settings.model_validate({**urls, **settings}))
+            return running.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+
+
+def test_the_answers_are_the_same_without_the_fast_path(start_client: StartClient) -> None:
+    fast, plain = start_client(), start_client(cache_fast_path=False)
+    warm(fast)
+    for method, path, headers in product(("GET", "HEAD"), PATHS, HEADERS):
+        one, other = (client.request(method, path, headers=headers, follow_redirects=False) for client in (fast, plain))
+
+        assert one.status_code == other.status_code
+        assert one.content == other.content
+        assert comparable(one) == comparable(other)
+
+
+def test_a_tag_answers_304_and_an_outdated_one_200(start_client: StartClient) -> None:
+    client = start_client()
+    warm(client)
+    tag = client.get("/items/1").headers["etag"]
+
+    assert client.get("/items/1", headers={"If-None-Match": f'"x", W/{tag}'}).status_code == 304
+    client.put("/items/1", json={"name": "new", "price": 1})
+    changed = client.get("/items/1", headers={"If-None-Match": tag})
+
+    assert (changed.status_code, changed.json()["name"]) == (200, "new")
+
+
+def test_the_address_of_the_second_worker_sees_what_the_first_wrote(start_client: StartClient) -> None:
+    one, two = start_client(), start_client()
+    warm(one)
+    assert two.get("/items/1").headers["cache-status"] == "service; hit"
+
+    one.put("/items/1", json={"name": "new", "price": 1})
+
+    assert two.get("/items/1").json()["name"] == "new"
+    assert two.get("/items/").json()[0]["name"] == "new"
+
+
+@pytest.mark.parametrize("key", ["all_items_cache", "item_cache:1"])
+@pytest.mark.parametrize("value", [b"", b"garbage", b"\xff\xfe", b"null", b"[1]", b"{}", b'["{}"]', b'["{", "}"]'])
+def test_foreign_bytes_under_our_keys_are_a_miss_and_are_replaced(
+    start_client: StartClient, own_redis: RedisServer, key: str, value: bytes
+) -> None:
+    client = start_client()
+    warm(client)
+    path = {"all_items_cache": "/items/", "item_cache:1": "/items/1"}[key]
+    expected = client.get(path).content
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as foreigner:
+        genuine = foreigner.get(key)
+        foreigner.set(key, value)
+
+        found = client.get(path)
+
+        assert (found.status_code, found.content) == (200, expected)
+        assert foreigner.get(key) == genuine
+
+
+@pytest.mark.parametrize("suffix", ["", ":stamp", ":lease", ":fence"])
+def test_foreign_types_under_our_keys_are_dropped(
+    start_client: StartClient, own_redis: RedisServer, suffix: str
+) -> None:
+    client = start_client()
+    warm(client)
+    key = f"{{item_cache:1}}{suffix}" if suffix else "item_cache:1"
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as foreigner:
+        foreigner.delete("item_cache:1", key)
+        foreigner.hset(key, "foreign", "value")
+
+    assert client.get("/items/1").headers["cache-status"] == "service; fwd=miss; stored"
+    client.put("/items/1", json={"name": "new", "price": 1})
+    assert client.get("/items/1").json()["name"] == "new"
+
+
+def warm(client: TestClient) -> None:
+    """Read until both addresses are answered from the cache."""
+    for path in ("/items/", "/items/1"):
+        wait_until(lambda path=path: client.get(path).headers.get("cache-status") == "service; hit", seconds=5)  # type: ignore[misc]
+
+
+def comparable(answer: Response) -> dict[str, str]:
+    """The headers that two answers to one question share."""
+    assert len(answer.headers["x-request-id"]) == 32
+    return {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "date")}
