@@ -4,10 +4,13 @@ Every number that bounds another number lives here, so that one validator sees t
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import unquote
 
 import psycopg
 import redis
@@ -29,6 +32,15 @@ DEFAULT_LIMIT = 100
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS_GROUPS = {
+    "redis+sentinel": "redis+sentinel://[user:password@]host:port[,host:port ...]/service[/database]",
+    "redis+cluster": "redis+cluster://[user:password@]host:port[,host:port ...]",
+}
+_HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
+_MANY_HOSTS = re.compile(
+    r"redis\+(?P<kind>sentinel|cluster)://(?:(?P<username>[^:@/]*):(?P<password>[^@/]*)@)?"
+    rf"(?P<hosts>{_HOST}(?:,{_HOST})*)/?(?P<service>[\w.-]+)?(?:/(?P<database>\d+))?"
+)
 
 
 class ConfigurationError(Exception):
@@ -77,7 +89,34 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     return SecretStr(url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False))
 
 
+@dataclass(frozen=True, slots=True)
+class RedisHosts:
+    """A REDIS_URL that names several hosts: a cluster's nodes, or the sentinels that watch over `service`."""
+
+    kind: str
+    hosts: list[tuple[str, int]]
+    credentials: dict[str, str]
+    service: str
+    database: int
+
+
+def split_hosts(url: str) -> RedisHosts | None:
+    """What a `redis+sentinel://` or `redis+cluster://` URL names; None for one of another form."""
+    found = _MANY_HOSTS.fullmatch(url)
+    if found is None or (found["kind"] == "sentinel") != bool(found["service"]):
+        return None
+    hosts = [host.rsplit(":", 1) for host in found["hosts"].split(",")]
+    credentials = {name: unquote(found[name]) for name in ("username", "password") if found[name]}
+    addresses = [(host.strip("[]"), int(port)) for host, port in hosts]
+    return RedisHosts(found["kind"], addresses, credentials, found["service"] or "", int(found["database"] or 0))
+
+
 def _check_redis_url(value: SecretStr) -> SecretStr:
+    scheme = value.get_secret_value().partition("://")[0]
+    if scheme in REDIS_GROUPS:
+        if split_hosts(value.get_secret_value()) is None:
+            raise PydanticCustomError("url", "expected {expected}", {"expected": REDIS_GROUPS[scheme]})
+        return value
     _read_url(value, REDIS_SCHEMES)
     try:
         redis.ConnectionPool.from_url(value.get_secret_value()).make_connection()  # which connects to nothing yet

@@ -6,12 +6,12 @@ Those that only hand an object over are `async def`: a plain one would cost each
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import redis
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.catalogue import Catalogue
+from service.redis_client import Client
 
 
 async def get_engine(request: Request) -> Engine:
@@ -20,9 +20,9 @@ async def get_engine(request: Request) -> Engine:
     return engine
 
 
-async def get_redis(request: Request) -> redis.Redis:
+async def get_redis(request: Request) -> Client:
     """The application's Redis client, shared by all threads."""
-    client: redis.Redis = request.app.state.redis
+    client: Client = request.app.state.redis
     return client
 
 
@@ -36,7 +36,7 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
 
 
 EngineDep = Annotated[Engine, Depends(get_engine)]
-RedisDep = Annotated[redis.Redis, Depends(get_redis)]
+RedisDep = Annotated[Client, Depends(get_redis)]
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 

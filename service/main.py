@@ -30,14 +30,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.redis = client
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
-    hits = HitReader(make_async_redis(settings), cache)
-    app.state.find_hit = hits.find if settings.cache_fast_path else None
+    async_client = make_async_redis(settings) if settings.cache_fast_path else None
+    hits = HitReader(async_client, cache) if async_client else None
+    app.state.find_hit = hits and hits.find
     cache.start()
     try:
         yield
     finally:
         cache.stop()
-        await hits.close()
+        if hits is not None:
+            await hits.close()
         client.close()
         engine.dispose()
 

@@ -8,7 +8,6 @@ from threading import Event, Thread
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
-import redis
 from prometheus_client import CollectorRegistry
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
@@ -27,7 +26,16 @@ from service.cache.scripts import (
     Script,
     entry_keys,
 )
-from service.redis_client import Command, Connection, ask, connection_for, run_id
+from service.redis_client import (
+    Client,
+    Command,
+    Connection,
+    ask,
+    connection_for,
+    drop_connections,
+    group_by_server,
+    run_id,
+)
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ class Cache:
     """
 
     def __init__(
-        self, client: redis.Redis, epochs: EpochSource, *, ttl_seconds: int, registry: CollectorRegistry | None = None
+        self, client: Client, epochs: EpochSource, *, ttl_seconds: int, registry: CollectorRegistry | None = None
     ) -> None:
         self.counts = Counts(registry or CollectorRegistry())
         self.breaker = Breaker(self.counts)
@@ -227,10 +235,9 @@ class Cache:
         return True
 
     def _run_or_raise(self, script: Script, keys: Iterable[str], token: str, *arguments: int) -> None:
-        keys = list(keys)
-        if keys:
-            with connection_for(self._redis, keys[0]) as connection:
-                ask_scripts(connection, script, keys, token, *arguments)
+        for group in group_by_server(self._redis, keys):
+            with connection_for(self._redis, group[0]) as connection:
+                ask_scripts(connection, script, group, token, *arguments)
 
     def _keep(self) -> None:
         """Keep the epoch fresh, and take Redis into use again when it is well."""
@@ -244,7 +251,7 @@ class Cache:
     def _recover(self) -> None:
         suspects = self.breaker.suspects()
         try:
-            self._redis.connection_pool.disconnect(inuse_connections=False)
+            drop_connections(self._redis)
             for key, token in suspects:
                 self._run_or_raise(UNFENCE, [key], token)
         except RedisError as error:

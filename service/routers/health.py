@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import describe_schema_lag, find_schema_revision
 from service.dependencies import EngineDep, RedisDep
+from service.redis_client import Client
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -58,7 +59,7 @@ def _probe_database(engine: Engine) -> tuple[Literal["up", "down"], Literal["at 
     return "up", "behind" if describe_schema_lag(revision) else "at head"
 
 
-def _probe_redis(client: redis.Redis) -> Literal["up", "down"]:
+def _probe_redis(client: Client) -> Literal["up", "down"]:
     try:
         client.ping()
     except redis.RedisError:

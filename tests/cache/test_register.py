@@ -31,7 +31,12 @@ def test_no_read_is_older_than_an_answered_write(database_url: str) -> None:
         behind_proxy = Server(database_url, f"redis://127.0.0.1:{proxy.port}")
         direct = Server(database_url, f"redis://127.0.0.1:{faults.port}")
         with running(behind_proxy, direct):
-            ills = [*faults.of_redis, partial(cut, proxy), partial(hang, proxy), partial(restart, direct)]
+            ills: list[Callable[[], None]] = [
+                *faults.of_redis,
+                partial(cut, proxy),
+                partial(hang, proxy),
+                partial(restart, direct),
+            ]
             register = Register((behind_proxy, direct))
             clients = register.start(readers=8, writers=4)
             deadline = time.monotonic() + SECONDS
@@ -76,6 +81,7 @@ class Faults:
     def come_back_old(self) -> None:
         """Die, and come back with what was saved last."""
         kill(self._server)
+        self._server.stop()
         pause(random.random() / 2)
         self._server = RedisServer.start(port=self.port, extra_settings=self._settings)
 

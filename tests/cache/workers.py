@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from threading import Event
+from typing import Any
 
-import redis
 from pydantic import SecretStr
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
@@ -29,7 +29,7 @@ class Worker:
     """Reads and writes the item WATCHED by its name."""
 
     cache: Cache
-    redis: redis.Redis
+    redis: Any
     sessions: sessionmaker[Session]
 
     def write(self, name: str) -> None:

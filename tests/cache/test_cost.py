@@ -1,0 +1,68 @@
+"""What trouble costs: a herd of readers two queries, a Redis that hangs a moment, a Redis that is gone nothing."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+
+from service.embedded import RedisServer
+from tests.cache.faults import paused
+from tests.cache.fleet import Server, running
+from tests.cache.workers import StartWorker
+
+pytestmark = pytest.mark.db(isolation="clone")
+
+HERD = 200
+SCANS = text("SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'item'")
+
+
+@pytest.mark.parametrize("path", ["/items/", "/items/1"])
+def test_a_herd_on_a_cold_key_costs_at_most_a_query_per_worker(
+    database_url: str, own_redis: RedisServer, engine: Engine, path: str
+) -> None:
+    servers = Server(database_url, str(own_redis.tcp_url)), Server(database_url, str(own_redis.tcp_url))
+    with engine.connect() as connection:
+        before = connection.execute(SCANS).scalar_one()
+    with running(*servers), ThreadPoolExecutor(HERD) as threads:
+        answers = list(threads.map(lambda number: servers[number % 2].ask("GET", path), range(HERD)))
+        # A process of PostgreSQL tells what it counted when it ends.
+    with engine.connect() as connection:
+        queries = connection.execute(SCANS).scalar_one() - before
+
+    assert {status for status, _ in answers} == {200}
+    assert len({body for _, body in answers}) == 1
+    assert 1 <= queries <= 2
+
+
+def test_a_hung_redis_delays_one_read_a_little_and_a_write_a_little_more(
+    start_worker: StartWorker, own_redis: RedisServer
+) -> None:
+    reader, writer = start_worker(), start_worker()
+    assert (reader.warm(), writer.warm()) == ("old", "old")
+    usual_read, usual_write = seconds(reader.read), seconds(lambda: writer.write("old"))
+    assert reader.warm() == "old"
+    with paused(own_redis):
+        reads = [seconds(reader.read) for _ in range(20)]
+        writes = [seconds(lambda: writer.write("new")) for _ in range(3)]
+
+    assert max(reads) - usual_read < 0.3
+    assert sorted(reads)[-2] - usual_read < 0.1
+    assert max(writes) - usual_write < 0.6
+
+
+def test_without_redis_everything_works_and_nothing_is_stored(start_worker: StartWorker) -> None:
+    one, two = start_worker("redis://127.0.0.1:1"), start_worker("redis://127.0.0.1:1")
+    for number in range(5):
+        one.write(f"{number}")
+
+        assert (one.read(), two.read()) == (f"{number}", f"{number}")
+    assert one.look().detail == "redis-down"
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """How long `act` takes."""
+    started = time.monotonic()
+    act()
+    return time.monotonic() - started
