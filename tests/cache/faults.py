@@ -6,14 +6,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import redis
 from redis.exceptions import BusyLoadingError
 
-from service.embedded import RedisServer
+from service.embedded import EmbeddedError, RedisServer
 from service.embedded.account import server_account
 from tests.waiting import wait_until
 
@@ -56,8 +56,21 @@ def snapshots() -> Iterator[dict[str, str]]:
 @contextmanager
 def redis_at(port: int | None, settings: dict[str, str]) -> Iterator[RedisServer]:
     """A Redis on `port`; on any if None."""
-    with RedisServer.start(port=port or 0, extra_settings=settings) as server:
+    with start_again(port or 0, settings) as server:
         yield server
+
+
+def start_again(port: int | None, settings: dict[str, str]) -> RedisServer:
+    """A Redis on a port that may not be free yet: clients hold on to connections of a server that was killed."""
+    started: list[RedisServer] = []
+
+    def start() -> bool:
+        with suppress(EmbeddedError):
+            started.append(RedisServer.start(port=port, extra_settings=settings))
+        return bool(started)
+
+    wait_until(start, seconds=10)
+    return started[0]
 
 
 @contextmanager

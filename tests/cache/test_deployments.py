@@ -56,13 +56,13 @@ def test_a_failover_by_sentinel_is_followed(start_worker: StartWorker, tmp_path:
     ):
         wait_until(lambda: promoted.info("replication")["master_link_status"] == "up", seconds=10)
         with sentinel(primary, tmp_path) as port:
-            worker = start_worker(f"redis+sentinel://127.0.0.1:{port}/items/0")
+            worker = start_worker(f"redis+sentinel://127.0.0.1:{port}/items/0", redis_timeout_seconds=0.5)
             assert worker.warm() == "old"
             kill(primary)
             worker.write("new")
             assert worker.read() == "new"
 
-            wait_until(lambda: promoted.info("replication")["role"] == "master", seconds=20)
+            wait_until(lambda: promoted.info("replication")["role"] == "master", seconds=60)
 
             assert worker.warm() == "new"
 

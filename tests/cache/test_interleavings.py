@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from service.catalogue import item_key
+from service.database import EPOCH
 from service.embedded import RedisServer
 from tests.cache.faults import kill
 from tests.cache.proxy import Proxy
@@ -144,6 +145,17 @@ def test_what_somebody_else_writes_in_postgresql_is_seen_within_a_second(
         outside.execute(text(statement))
 
     wait_until(lambda: worker.cache.epoch.find() not in (None, before), seconds=1)
+
+
+def test_our_own_writes_leave_the_other_entries_alone(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    assert worker.warm() == "old"
+    with worker.sessions() as session:
+        before = session.execute(EPOCH).scalar_one()
+
+        worker.write("new")
+
+        assert session.execute(EPOCH).scalar_one() == before
 
 
 def test_writers_from_outside_do_not_wait_for_each_other_nor_we_for_them(

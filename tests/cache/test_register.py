@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from service.embedded import RedisServer
-from tests.cache.faults import kill, snapshots
+from tests.cache.faults import kill, snapshots, start_again
 from tests.cache.fleet import Server, running
 from tests.cache.proxy import Proxy
 from tests.cache.register import Register
@@ -83,7 +83,7 @@ class Faults:
         kill(self._server)
         self._server.stop()
         pause(random.random() / 2)
-        self._server = RedisServer.start(port=self.port, extra_settings=self._settings)
+        self._server = start_again(self.port, self._settings)
 
     def stop_for_a_while(self) -> None:
         """Hang."""

@@ -8,7 +8,7 @@ import redis
 
 from service.catalogue import item_key
 from service.embedded import RedisServer
-from tests.cache.faults import ending, is_loading, kill, paused, redis_at, snapshots
+from tests.cache.faults import ending, is_loading, kill, paused, redis_at, snapshots, start_again
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker, name_in
 from tests.waiting import wait_until
@@ -118,6 +118,20 @@ def test_a_server_demoted_to_a_replica_is_not_believed(start_worker: StartWorker
     assert reader.look().detail == "redis-down"
 
 
+def test_a_server_demoted_to_a_replica_is_refused_by_who_connects_to_it_now(
+    start_worker: StartWorker, own_redis: RedisServer
+) -> None:
+    assert start_worker().warm() == "old"
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as demoted, redis_at(None, {}) as successor:
+        demoted.replicaof("127.0.0.1", "1")
+        start_worker(successor.tcp_url).write("new")
+        left_behind = start_worker()
+        wait_until(lambda: left_behind.cache.epoch.find() is not None, seconds=5)
+
+        assert isinstance(demoted.get(ENTRY), bytes), "the old entry is still there"
+        assert left_behind.read() == "new"
+
+
 def test_a_redis_that_is_loading_is_passed_by_until_it_has_loaded(start_worker: StartWorker) -> None:
     slowly = {"key-load-delay": "500", "loading-process-events-interval-bytes": "1024"}
     with snapshots() as directory, redis_at(None, directory) as before:
@@ -131,7 +145,7 @@ def test_a_redis_that_is_loading_is_passed_by_until_it_has_loaded(start_worker: 
         kill(before)
         with (
             ThreadPoolExecutor() as threads,
-            ending(threads.submit(RedisServer.start, port=before.port, extra_settings={**directory, **slowly})),
+            ending(threads.submit(start_again, before.port, {**directory, **slowly})),
         ):
             with redis.Redis.from_url(str(before.tcp_url)) as client:
                 wait_until(lambda: is_loading(client), seconds=5)

@@ -1,0 +1,60 @@
+"""Load by wrk, a client in C: one in Python would measure itself."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+CONNECTIONS = 16
+_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk measured; `p99_ms` is the latency that 99 of 100 requests stayed under."""
+
+    per_second: float
+    p99_ms: float
+    requests: int
+
+
+def require_wrk() -> str:
+    """The program; RuntimeError when there is none."""
+    program = shutil.which("wrk")
+    if program is None:
+        raise RuntimeError(
+            "The benchmarks need wrk, an HTTP load generator: `apt-get install wrk` or `brew install wrk`."
+        )
+    return program
+
+
+def load(url: str, *, seconds: float, headers: dict[str, str] | None = None) -> Load:
+    """Ask for `url` as fast as it answers; AssertionError for any answer but 2xx and 3xx."""
+    given = [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
+    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", *given]
+    output = subprocess.run(
+        [*last_core(), require_wrk(), *options, url], check=True, capture_output=True, text=True
+    ).stdout
+    assert "Non-2xx" not in output, output
+    number, unit = _find(r"99%\s+([\d.]+)(us|ms|s)", output)
+    (rate,) = _find(r"Requests/sec:\s+([\d.]+)", output)
+    (requests,) = _find(r"(\d+) requests in", output)
+    return Load(float(rate), float(number) * _UNITS[unit], int(requests))
+
+
+def first_core() -> list[str]:
+    """What keeps a server on one core, where the system can."""
+    return ["taskset", "-c", "0"] if shutil.which("taskset") else []
+
+
+def last_core() -> list[str]:
+    """What keeps the load off the server's core."""
+    cores = os.cpu_count() or 1
+    return ["taskset", "-c", str(cores - 1)] if shutil.which("taskset") and cores > 1 else []
+
+
+def _find(pattern: str, output: str) -> tuple[str, ...]:
+    found = re.search(pattern, output)
+    assert found is not None, output
+    return found.groups()
