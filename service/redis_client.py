@@ -227,10 +227,12 @@ def _identify(answer: object) -> str:
         raise UnfitServerError(f"Redis has the role {facts.get('role', '(none)')}; REDIS_URL must name the primary")
     if tuple(version) < OLDEST_VERSION:
         raise UnfitServerError(f"Redis {facts.get('redis_version')} is too old: 6.2 or newer is needed")
+    if "run_id" not in facts:
+        raise UnfitServerError("Redis does not tell its run_id in INFO")
     return facts["run_id"]
 
 
 def _read_info(answer: object) -> Mapping[str, str]:
-    text = answer.decode() if isinstance(answer, bytes) else str(answer)
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
     lines: Sequence[str] = text.splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
@@ -254,6 +255,7 @@ class Cache:
             drop_connections(self._redis)
             for key, token in suspects:
                 self._run_or_raise(UNFENCE, [key], token)
+                self._rehearse(key)
         except RedisError as error:
             log.debug("cache.still_off", extra={"error": str(error)})
             self.epoch.refresh()
@@ -261,6 +263,17 @@ class Cache:
         # What others wrote while we did not look has moved the epoch.
         self.epoch.refresh()
         self.breaker.reset(suspects)
+
+    def _rehearse(self, key: str) -> None:
+        """Do once all that readers and writers do: a server that refuses some of it would be off and on for ever."""
+        token = uuid4().hex
+        with connection_for(self._redis, key) as connection:
+            ask_scripts(connection, FENCE, [key], token, int(FENCE_SECONDS * 1000))
+            ask_scripts(connection, UNFENCE, [key], token)
+            ask(connection, ("MGET", *entry_keys(key)[:2]))
+            with suppress(OutOfMemoryError):
+                ask_scripts(connection, LEASE, [key], b"", token, int(LEASE_SECONDS * 1000))
+            ask_scripts(connection, RELEASE, [key], token)
 
 
 def make_stamp(epoch: str, server: str) -> bytes:

@@ -155,3 +155,23 @@ def test_a_redis_that_is_loading_is_passed_by_until_it_has_loaded(start_worker: 
                 assert is_loading(client)
 
             assert worker.warm() == "new"
+
+
+@pytest.mark.parametrize("command", ["info", "evalsha", "mget", "set", "zadd", "time"])
+def test_a_user_without_the_right_to_a_command_means_no_cache_and_one_line_in_the_log(
+    start_worker: StartWorker, own_redis: RedisServer, caplog: pytest.LogCaptureFixture, command: str
+) -> None:
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as administrator:
+        rights = ["+@all", f"-{command}", *(["-eval"] if command == "evalsha" else [])]
+        administrator.acl_setuser("limited", enabled=True, passwords=["+secret"], keys=["*"], commands=rights)
+    worker = start_worker(f"redis://limited:secret@127.0.0.1:{own_redis.port}")
+    caplog.set_level("DEBUG")
+
+    worker.write("new")
+    assert worker.read() == "new"
+
+    wait_until(lambda: sum(record.message == "cache.still_off" for record in caplog.records) > 1, seconds=5)
+    off = [record for record in caplog.records if record.message == "cache.off"]
+    assert len(off) == 1
+    assert command in vars(off[0])["error"].lower() or "acl" in vars(off[0])["error"].lower()
+    assert worker.look().detail == "redis-down"
