@@ -119,16 +119,12 @@ class Cache:
         have made; they are dropped, and count as a miss.
         """
         payload = self._find(key)
-        if payload is not None:
-            try:
-                found = Cached(decode(payload), "hit")
-            except ValueError:
-                log.warning("cache.foreign_bytes", extra={"key": key})
-                self._run(UNFENCE, [key], "")
-            else:
-                self.counts.hits.inc()
-                return found
+        if payload is not None and self._is_ours(key, payload, decode):
+            self.counts.hits.inc()
+            return Cached(decode(payload), "hit")
         payload, source, detail = self._flights.fly(key, lambda: self._miss(key, load))
+        if source == "hit" and not self._is_ours(key, payload, decode):
+            payload, source, detail = load(), "bypass", "foreign-bytes"
         self.counts.reads.labels(source, detail or "").inc()
         return Cached(decode(payload), source, detail)
 
@@ -169,6 +165,15 @@ class Cache:
         epoch = self.epoch.find()
         trusted = epoch is not None and stamp == make_stamp(epoch, server)
         return cast("bytes", payload) if trusted and payload is not None else None
+
+    def _is_ours(self, key: str, payload: bytes, decode: Callable[[bytes], object]) -> bool:
+        try:
+            decode(payload)
+        except ValueError:
+            log.warning("cache.foreign_bytes", extra={"key": key})
+            self._run(UNFENCE, [key], "")
+            return False
+        return True
 
     def _miss(self, key: str, load: Callable[[], bytes]) -> tuple[bytes, Source, str | None]:
         token = uuid4().hex
