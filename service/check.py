@@ -25,6 +25,7 @@ _POSTGRES_FACTS = text(
            current_setting('transaction_read_only')::bool AS is_read_only,
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                - coalesce(current_setting('reserved_connections', true)::int, 0) AS connections,
+           current_setting('app.fenced', true) AS fenced,
            ARRAY(SELECT privilege
                    FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
                   WHERE NOT has_table_privilege(to_regclass('item'), privilege)) AS missing_privileges
@@ -113,6 +114,8 @@ def _check_postgres(settings: Settings) -> Iterator[Finding]:
     yield from (Finding("PostgreSQL", problem) for problem in problems)
     if not problems:
         fine = f"{facts.version}, migrations at head, connections for {facts.connections // connections} workers"
+        if facts.fenced != "1":
+            fine += "; app.fenced cannot be set (by a pooler?), so that each write voids the whole cache"
         yield Finding("PostgreSQL", fine, is_problem=False)
 
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlmodel import Session
 
+from service import cache_cli
 from service.cache import Cache
 from service.catalogue import Catalogue
 from service.check import check_service, connect, find_redis_problem, require_database
 from service.config import ConfigurationError, Settings, load_settings
-from service.database import make_session_factory
+from service.database import EpochReader, make_session_factory
 from service.embedded import EmbeddedError
 from service.log import logging_config
 from service.redis_client import make_redis
@@ -32,6 +33,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cache_cli.app, name="cache")
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any that is free.")]
 
@@ -101,7 +104,7 @@ def seed(
         make_redis(settings) as client,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
-        cache = Cache(client, ttl_seconds=settings.cache_ttl_seconds)
+        cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds)
         catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
         catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
     typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from multiprocessing.process import BaseProcess
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import uvicorn
@@ -75,7 +76,10 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
     host, port = listener.getsockname()[:2]
     log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
     if config.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        with TemporaryDirectory(prefix="item-service-metrics-") as shared:
+            # Where the workers, which do not run yet, add up what they count.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            Multiprocess(config, sockets=[listener]).run()
         return
     # uvicorn handles them while it serves, and raises them again afterwards.
     exit_on_signals(0, within_seconds=cleanup_seconds)

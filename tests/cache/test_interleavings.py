@@ -11,6 +11,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, text
 
+from service.cache import Cache, Fence
 from service.catalogue import item_key
 from service.database import EPOCH
 from service.embedded import RedisServer
@@ -124,6 +125,28 @@ def test_a_fence_lost_after_the_commit_moves_the_epoch(start_worker: StartWorker
 
         assert reader.read() == "new"
         assert reader.cache.epoch.find() != before
+
+
+def test_a_write_whose_fence_cannot_be_lifted_moves_the_epoch(
+    start_worker: StartWorker, own_redis: RedisServer, engine: Engine
+) -> None:
+    with Proxy.to(own_redis.port) as proxy:
+
+        class CutOffAfterCommit(Cache):
+            def unfence(self, fence: Fence) -> bool:
+                proxy.cut()
+                return super().unfence(fence)
+
+        reader, writer = start_worker(), start_worker(f"redis://127.0.0.1:{proxy.port}")
+        assert (reader.warm(), writer.warm()) == ("old", "old")
+        writer.cache.__class__ = CutOffAfterCommit
+        with engine.connect() as connection:
+            before = connection.execute(EPOCH).scalar_one()
+
+            writer.write("new")
+
+            assert connection.execute(EPOCH).scalar_one() != before
+        assert reader.read() == "new"
 
 
 @pytest.mark.parametrize(

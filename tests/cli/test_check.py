@@ -108,7 +108,7 @@ def test_a_replica_is_a_problem(configured: Terminal) -> None:
         told = configured.run("check", REDIS_URL=server.url)
 
     assert told.returncode == 1
-    assert "Redis: The server is a slave. REDIS_URL must name the primary" in told.stderr
+    assert "Redis has the role slave; REDIS_URL must name the primary" in told.stderr
 
 
 @pytest.mark.parametrize(

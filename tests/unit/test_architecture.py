@@ -51,9 +51,10 @@ def test_the_statements_of_crud_end_no_transaction() -> None:
 
 @pytest.mark.parametrize("module", ["catalogue", "crud", "cache", "models", "schemas", "database", "errors", "config"])
 def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str) -> None:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    files = [*PACKAGE.glob(f"{module}.py"), *PACKAGE.glob(f"{module}/*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
 
     assert {name.partition(".")[0] for name in imported}.isdisjoint({"fastapi", "starlette", "uvicorn"})
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from redis import Redis
 
 from service.config import (
     MAX_PRICE,
@@ -70,7 +71,10 @@ def test_postgresql_means_psycopg_3(environment: Environment, scheme: str) -> No
 def test_redis_is_reached_by_tcp_tls_or_socket(environment: Environment, url: str) -> None:
     environment.setenv("REDIS_URL", url)
 
-    assert make_redis(load_settings(Settings)).connection_pool.connection_kwargs["socket_timeout"] == 0.1
+    client = make_redis(load_settings(Settings))
+
+    assert isinstance(client, Redis)
+    assert client.connection_pool.connection_kwargs["socket_timeout"] == 0.1
 
 
 def test_a_socket_directory_may_stand_for_the_host_of_postgresql(environment: Environment) -> None:
