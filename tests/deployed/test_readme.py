@@ -1,4 +1,4 @@
-"""The README's examples are run, not believed."""
+"""The README's examples are run, not believed, on what `service up` shows a newcomer."""
 
 import json
 import re
@@ -6,7 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Protocol
 
+import pytest
 import requests
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from service import crud
+from service.seed import generate_items
+from service.up import SAMPLE_ITEMS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"
@@ -16,7 +23,11 @@ class LiveServer(Protocol):
     url: str
 
 
-def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer) -> None:
+@pytest.mark.db(isolation="clone")
+def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer, engine: Engine) -> None:
+    with Session(engine) as session:
+        crud.copy_items(session, generate_items(SAMPLE_ITEMS, seed=1))
+        session.commit()
     examples = re.findall(r"^\$ (curl .+)\n(.+)$", README, re.MULTILINE)
 
     answers = [without_times(curl(command, live_server.url)) for command, _ in examples]
