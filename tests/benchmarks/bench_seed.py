@@ -49,8 +49,11 @@ def seconds_to_seed(environment: dict[str, str]) -> float:
 
 def seconds_to_copy(url: str, rows: list[tuple[object, ...]]) -> float:
     began = time.perf_counter()
-    with psycopg.connect(url.replace("+psycopg", "", 1)) as connection, connection.cursor() as cursor:
-        with cursor.copy("COPY item (name, description, price) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+    with (
+        psycopg.connect(url.replace("+psycopg", "", 1)) as connection,
+        connection.cursor() as cursor,
+        cursor.copy("COPY item (name, description, price) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
     return time.perf_counter() - began
