@@ -1,5 +1,6 @@
 """The application behind uvicorn: its port, its processes, and how they end."""
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -32,11 +34,13 @@ def claim_address(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        # As every server does: connections of an earlier run that still wind down do not hold the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
+        with ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(family, kind, protocol))
+            # As every server does: connections of an earlier run that still wind down do not hold the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            undo.pop_all()
+    except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one, such as a..b
         raise _unusable(host, port, error) from error
     return listener
 
@@ -74,6 +78,12 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
     After its last answer the process has `cleanup_seconds` to end.
     """
     host, port = listener.getsockname()[:2]
+    try:
+        # Not left to uvicorn: of two that claimed the address at once, the second to listen is told so here, which no
+        # worker of it could. Clients that come from now on wait until the application has started.
+        listener.listen(config.backlog)
+    except OSError as error:
+        raise _unusable(host, port, error) from error
     log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
     if config.workers > 1:
         with TemporaryDirectory(prefix="item-service-metrics-") as shared:
@@ -83,10 +93,7 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         return
     # uvicorn handles them while it serves, and raises them again afterwards.
     exit_on_signals(0, within_seconds=cleanup_seconds)
-    try:
-        Server(config).run(sockets=[listener])
-    except OSError as error:  # two of us claimed the address at once, and the other was the first to listen
-        raise _unusable(host, port, error) from error
+    Server(config).run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
@@ -114,8 +121,17 @@ def exit_on_signals(status: int | None = None, *, within_seconds: float) -> None
         signal.signal(number, leave)
 
 
-def _unusable(host: str, port: int, error: OSError) -> ConfigurationError:
-    reason = error.strerror or error
-    return ConfigurationError(
-        [f"Port {port} of {host} cannot be used: {reason}. Choose another with --port, or stop what listens there."]
-    )
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> ConfigurationError:
+    reason = getattr(error, "strerror", None) or error
+    number = getattr(error, "errno", None)
+    if isinstance(error, UnicodeError | socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        problem = (
+            f"Host {host} cannot be used: {reason}. Choose another with --host: a name or address of this machine."
+        )
+    elif number == errno.EADDRINUSE:
+        problem = (
+            f"Port {port} of {host} cannot be used: {reason}. Choose another with --port, or stop what listens there."
+        )
+    else:
+        problem = f"Port {port} of {host} cannot be used: {reason}. Choose another with --port."
+    return ConfigurationError([problem])

@@ -13,13 +13,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from rich.console import Console
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from service import crud
-from service.check import connect
 from service.config import ConfigurationError, Limits, Settings, load_settings
-from service.database import find_schema_revision
+from service.database import find_schema_revision, make_engine
 from service.embedded import PostgresServer, RedisServer
 from service.seed import generate_items
 from service.server import claim_address, exit_on_signals, make_server_config, run_server
@@ -51,8 +51,7 @@ def run_stack(port: int, data_dir: Path, console: Console) -> None:
         os.environ |= {"DATABASE_URL": postgres.url(DATABASE), "REDIS_URL": cache.url, "ENVIRONMENT": "development"}
         settings = load_settings(Settings)
         with _step(console, "Schema and items"):
-            _create_database(postgres)
-            _prepare_database(settings, data_dir)
+            _fill(postgres, settings, data_dir)
         with _step(console, "Application"):
             config = make_server_config(settings, grace_seconds=GRACE_SECONDS)
             config.load()
@@ -72,14 +71,15 @@ def _step(console: Console, what: str) -> Iterator[None]:
 
 @contextmanager
 def _directory(path: Path) -> Iterator[None]:
-    """Leave no empty directory behind if nothing could be put into it."""
-    is_new = not path.exists()
+    """If nothing could be put into it, leave no directory behind, neither this one nor those made above it."""
+    # `lexists` finds nothing where we may not look; removing that fails too.
+    new = [place for place in (path, *path.parents) if not os.path.lexists(place)]
     try:
         yield
     finally:
-        if is_new:
-            with suppress(OSError):
-                path.rmdir()
+        with suppress(OSError):
+            for place in new:
+                place.rmdir()
 
 
 def _start_postgres(data_dir: Path, limits: Limits, console: Console) -> PostgresServer:
@@ -93,6 +93,22 @@ def _start_redis(data_dir: Path, console: Console) -> RedisServer:
         return RedisServer.start(data_directory=data_dir / "redis")
 
 
+def _fill(postgres: PostgresServer, settings: Settings, data_dir: Path) -> None:
+    """Make the database if it is not there, with all that the application needs in it."""
+    engine = make_engine(settings, application_name="item-service-command")
+    try:
+        _create_database(postgres)
+        with engine.begin() as connection:
+            _prepare_database(connection, data_dir)
+    except (psycopg.Error, DBAPIError) as error:  # a full disk, most likely
+        reason = " ".join(str(getattr(error, "orig", error)).split()).rstrip(".")
+        raise ConfigurationError(
+            [f"The database in {data_dir}: {reason}. Free space there or choose another directory with --data-dir."]
+        ) from error
+    finally:
+        engine.dispose()
+
+
 def _create_database(postgres: PostgresServer) -> None:
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
@@ -100,21 +116,21 @@ def _create_database(postgres: PostgresServer) -> None:
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
 
-def _prepare_database(settings: Settings, data_dir: Path) -> None:
+def _prepare_database(connection: Connection, data_dir: Path) -> None:
     """Migrate; the first time add sample items, in the same transaction, so that there is no second first time."""
     config = Config(ALEMBIC_INI)
-    with connect(settings) as connection, connection.begin():
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        is_first = find_schema_revision(connection) is None
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise ConfigurationError(
-                [f"The data in {data_dir} is not of this release: {error}. Choose another directory with --data-dir."]
-            ) from error
-        if is_first:
-            crud.copy_items(Session(connection), generate_items(SAMPLE_ITEMS, seed=1))
+    config.attributes["connection"] = connection
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    is_first = find_schema_revision(connection) is None
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigurationError(
+            [f"The data in {data_dir} is not of this release: {error}. Choose another directory with --data-dir."]
+        ) from error
+    if is_first:
+        with Session(connection) as session:
+            crud.copy_items(session, generate_items(SAMPLE_ITEMS, seed=1))
 
 
 def _describe_addresses(port: int, postgres: PostgresServer, cache: RedisServer) -> Iterator[str]:

@@ -50,6 +50,18 @@ class Account:
         return all(stat.S_IMODE(place.stat().st_mode) & stat.S_IXOTH for place in above)
 
 
+def require_name(account: Account) -> None:
+    """Raise EmbeddedError unless the account database knows `account`, without which initdb refuses to run."""
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError:
+        raise EmbeddedError(
+            f"The user id {account.uid} has no name on this machine, and PostgreSQL does not start for a user without "
+            "one. Run this command as a user of /etc/passwd (in a container: `docker run --user nobody`), or add a "
+            "line for this user there."
+        ) from None
+
+
 def server_account() -> Account:
     """Return our own account, or for root an existing unprivileged one, else EmbeddedError."""
     if os.geteuid() != 0:

@@ -1,8 +1,9 @@
-"""PostgreSQL's data directories: one template per build, copied for every new cluster."""
+"""PostgreSQL's data directories: one template per build and way to make it, copied for every new cluster."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sys
 from contextlib import contextmanager
@@ -66,7 +67,8 @@ class ClusterMaker(NamedTuple):
         publish(unfinished, target)
 
     def _template(self) -> Path:
-        template = self.cache / f"{self.program.key}-cluster-{self.account.uid}"
+        recipe = hashlib.sha256("\0".join(_INITDB_OPTIONS).encode()).hexdigest()[:8]
+        template = self.cache / f"{self.program.key}-cluster-{recipe}-{self.account.uid}"
         if not template.exists():
             with _exclusive(self.cache):  # the first of many workers makes it, the others wait
                 if not template.exists():

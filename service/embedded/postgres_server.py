@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from service.embedded.account import server_account
+from service.embedded.account import require_name, server_account
 from service.embedded.binaries import POSTGRES, runnable
 from service.embedded.cluster import (
     SUPERUSER,
@@ -131,6 +131,7 @@ class PostgresServer:
 
 def _prepare(lifeline: Lifeline, memory_bytes: int) -> ClusterMaker:
     account = server_account()
+    require_name(account)
     base = scratch_base(account, memory_bytes=memory_bytes)
     home = lifeline.make_scratch(base, SCRATCH_PREFIX)
     cache = cache_directory(account, otherwise=home)

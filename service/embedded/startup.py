@@ -25,7 +25,8 @@ def run(process: Process, *, purpose: str) -> None:
     if status != 0:
         raise EmbeddedError(
             f"{purpose} failed: `{process.program}` {_ending(status)}, saying: {process.last_words()}. Check the free "
-            "space and the permissions there, or choose another directory, then start again; nothing was left behind."
+            "space and the permissions there, or choose another directory, then start again; no part of it was left "
+            "behind."
         )
 
 

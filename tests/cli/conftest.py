@@ -1,6 +1,7 @@
 """The `service` command as a person or a deploy script runs it: a process in an empty directory."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,17 @@ def configured(terminal: Terminal, engine: Engine, worker_redis: str, redis_clie
     assert redis_client.dbsize() == 0
     urls = {"DATABASE_URL": show(engine.url), "REDIS_URL": worker_redis}
     return Terminal(terminal.directory, {**terminal.environment, **urls}, terminal.running)
+
+
+def serve(terminal: Terminal, *words: str, **environment: str) -> tuple[Running, str]:
+    """A server that answers, and its URL."""
+    server = terminal.start("serve", "--port", "0", *words, **environment)
+    server.await_output("server.starting")
+    (started,) = [line for line in server.output.splitlines() if "server.starting" in line]
+    # As both kinds of log write it: port=8000 and "port": 8000.
+    url = "http://127.0.0.1:" + re.search(r'\bport(?:=|": )(\d+)', started)[1]  # type: ignore[index]
+    wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=START_SECONDS)
+    return server, url
 
 
 def processes() -> Iterator[tuple[int, int, str]]:

@@ -4,21 +4,17 @@ import requests
 
 from service.schemas import ItemWrite
 from service.seed import generate_items
-from tests.cli.conftest import Terminal
-from tests.servers import free_port
-from tests.waiting import wait_until
+from tests.cli.conftest import Terminal, serve
 
 ITEMS = 100_000
 SAMPLE = range(0, ITEMS, 4_999)
 
 
 def test_a_hundred_thousand_items_are_listed_read_changed_and_deleted(configured: Terminal) -> None:
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/items/"
     expected = [(item.name, item.description, float(item.price)) for item in generate_items(ITEMS, seed=1)]
     assert configured.run("seed", "--items", str(ITEMS)).returncode == 0
-    server = configured.start("serve", "--port", str(port), "--workers", "2")
-    wait_until(lambda: server.answers(address), seconds=30)
+    _, url = serve(configured, "--workers", "2")
+    address = f"{url}/items/"
     with requests.Session() as http:
         assert [shape(item) for item in http.get(address).json()] == expected[:100]
         assert [shape(item) for item in http.get(address, params={"limit": 1000}).json()] == expected[:1000]

@@ -6,28 +6,23 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 
 import psycopg
 import pytest
 import requests
+import uvicorn
 from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlmodel import Session
 
+from service.config import ConfigurationError
 from service.embedded import PostgresServer
-from tests.cli.conftest import Running, Terminal, processes, show
+from service.server import claim_address, run_server
+from tests.cli.conftest import Running, Terminal, processes, serve, show
 from tests.databases import create_database, empty_database, migrate
 from tests.factories import ItemFactory
-from tests.servers import free_port
 from tests.waiting import wait_until
-
-
-def serve(terminal: Terminal, *words: str, **environment: str) -> tuple[Running, str]:
-    """A server that answers, and its URL."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    server = terminal.start("serve", "--port", str(port), *words, **environment)
-    wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=30)
-    return server, url
 
 
 def autocommit(engine: Engine) -> Connection:
@@ -50,25 +45,35 @@ def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Ter
     assert "server.starting" not in told.stderr
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_taken_port_is_told(configured: Terminal, workers: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        told = configured.run("serve", "--port", str(port), "--workers", workers)
-
-    assert told.returncode == 1
-    assert told.stderr == (
+def taken(port: int) -> str:
+    return (
         f"Port {port} of 127.0.0.1 cannot be used: Address already in use."
-        " Choose another with --port, or stop what listens there.\n"
+        " Choose another with --port, or stop what listens there."
     )
 
 
-def test_a_host_that_is_not_ours_is_told(configured: Terminal) -> None:
-    told = configured.run("serve", "--host", "nowhere.invalid", "--port", "0")
+def test_a_taken_port_is_told(configured: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        told = configured.run("serve", "--port", str(port))
 
-    assert told.returncode == 1
-    assert "Port 0 of nowhere.invalid cannot be used" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert (told.returncode, told.stderr) == (1, f"{taken(port)}\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_two_that_claim_a_port_at_once_the_second_to_listen_is_told(workers: int) -> None:
+    config = uvicorn.Config("service.server:make_worker_app", factory=True, workers=workers, log_config=None)
+    with claim_address("127.0.0.1", 0) as first, claim_address(*first.getsockname()) as second:
+        first.listen()
+
+        with pytest.raises(ConfigurationError, match=f"^{taken(first.getsockname()[1])}$"):
+            run_server(config, second)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b"])
+def test_a_host_that_is_not_ours_is_told(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^Host {host} cannot be used: .*[^.]\\. Choose another with --host"):
+        claim_address(host, 0)
 
 
 def test_it_serves_without_redis_and_warns(configured: Terminal) -> None:
@@ -171,13 +176,14 @@ def halted(server: PostgresServer) -> Iterator[None]:
 
 @pytest.mark.parametrize(("workers", "status"), [("1", -signal.SIGALRM), ("2", 0)])
 def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str, status: int) -> None:
-    with PostgresServer.start() as postgres, ThreadPoolExecutor() as threads:
+    with PostgresServer.start() as postgres:
         database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
         migrate(database)
         environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
         server, url = serve(configured, "--workers", workers, **environment)
-        with halted(postgres):
-            threads.submit(requests.get, f"{url}/items/?limit=2", timeout=60)
+        with halted(postgres), closing(HTTPConnection(url.removeprefix("http://"))) as waiting:
+            # Sent, and therefore read, before the one that is answered.
+            waiting.request("GET", "/items/?limit=2")
             wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
 
             assert server.stop(seconds=10) == status

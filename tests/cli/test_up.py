@@ -5,6 +5,7 @@ import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -12,11 +13,12 @@ import redis
 import requests
 
 from service.database import SCHEMA_REVISION
+from service.embedded import PostgresServer
 from tests.cli.conftest import Running, Terminal, processes
 from tests.waiting import wait_until
 
 SERVING = "Application startup complete"
-STAGES = ["", "PostgreSQL", "Redis (Valkey)", "Schema and items", "Application", SERVING]
+INTERRUPTED, INTERRUPTED_TWICE, TERMINATED = [signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def assert_nothing_runs(command: Running, data: Path) -> None:
     assert not (data / "postgres" / "postmaster.pid").exists()
 
 
-def test_it_serves_a_thousand_sample_items(terminal: Terminal) -> None:
+def test_it_serves_a_thousand_sample_items_and_the_lines_that_it_prints_work_when_pasted(terminal: Terminal) -> None:
     stack = up(terminal)
 
     assert len(list_items(stack)) == 1000
@@ -74,11 +76,6 @@ def test_it_serves_a_thousand_sample_items(terminal: Terminal) -> None:
         "migrations": "at head",
         "redis": "up",
     }
-
-
-def test_the_lines_that_it_prints_work_when_pasted(terminal: Terminal) -> None:
-    stack = up(terminal)
-
     counted = terminal.paste(f"{stack.psql} -Atc 'TABLE alembic_version'")
     checked = terminal.paste(f"{stack.export} && {terminal.python} -m service check")
     assert counted.stdout == f"{SCHEMA_REVISION}\n"
@@ -99,8 +96,17 @@ def test_data_survives_and_samples_come_once_only(terminal: Terminal) -> None:
     assert [item["name"] for item in list_items(second)] == ["Kettle"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+@pytest.mark.parametrize(
+    ("stage", "signals"),
+    [
+        ("", INTERRUPTED),
+        ("PostgreSQL", INTERRUPTED_TWICE),
+        ("Redis (Valkey)", TERMINATED),
+        ("Schema and items", INTERRUPTED_TWICE),
+        ("Application", INTERRUPTED),
+        (SERVING, TERMINATED),
+    ],
+)
 def test_a_signal_at_any_stage_stops_everything(terminal: Terminal, stage: str, signals: list[int]) -> None:
     data = terminal.directory / "data"
     command = terminal.start("up", "--port", "0", "--data-dir", str(data))
@@ -181,6 +187,36 @@ def test_a_directory_of_something_else_is_refused_and_left_alone(terminal: Termi
     assert told.returncode == 1
     assert "it holds other files" in told.stderr
     assert foreign.read_text() == "mine"
+
+
+@pytest.mark.parametrize("made", [[], ["CREATE DATABASE items"]], ids=["creating", "preparing"])
+def test_a_database_that_cannot_be_written_is_told(terminal: Terminal, made: list[LiteralString]) -> None:
+    with (
+        PostgresServer.start(data_directory=terminal.directory / "data" / "postgres") as server,
+        psycopg.connect(server.url(), autocommit=True) as connection,
+    ):
+        # Like a disk that is full, but without the need of one.
+        for statement in (*made, "ALTER SYSTEM SET default_transaction_read_only = on"):
+            connection.execute(statement)
+
+    told = terminal.run("up", "--port", "0", "--data-dir", "data")
+
+    assert told.returncode == 1
+    assert re.fullmatch(
+        r"The database in data: cannot execute CREATE \w+ in a read-only transaction\."
+        r" Free space there or choose another directory with --data-dir\.\n",
+        told.stderr,
+    )
+
+
+def test_a_first_start_that_fails_leaves_no_directory(terminal: Terminal) -> None:
+    (terminal.directory / "kept").mkdir()
+
+    # Without `cp` no cluster can be made.
+    told = terminal.run("up", "--port", "0", "--data-dir", "kept/a/b", PATH="/nowhere")
+
+    assert told.returncode == 1, told.stderr
+    assert list((terminal.directory / "kept").iterdir()) == []
 
 
 def test_a_file_is_no_data_directory(terminal: Terminal) -> None:

@@ -104,6 +104,19 @@ def test_many_first_starts_at_once_make_one_template(owner: Callable[..., Owner]
     assert not list(open_directory.glob("item-service/.*"))
 
 
+def test_another_way_to_make_clusters_makes_another_template(owner: Callable[..., Owner], open_directory: Path) -> None:
+    script = """
+from service.embedded import cluster
+PostgresServer.start().stop()
+cluster._INITDB_OPTIONS += ("--no-data-checksums",)
+with PostgresServer.start():
+    say("up")
+"""
+
+    assert owner(script, XDG_CACHE_HOME=str(open_directory)).end() == ("up\n", 0)
+    assert len(list(open_directory.glob("item-service/*-cluster-*"))) == 2
+
+
 def test_a_strict_umask_does_not_shut_the_servers_out(owner: Callable[..., Owner], open_directory: Path) -> None:
     script = "os.umask(0o077)\nwith PostgresServer.start(), RedisServer.start(): say('up')"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import stat
 import time
@@ -203,6 +204,15 @@ def test_a_refused_setting_is_quoted_from_the_log() -> None:
         PostgresServer.start(extra_settings={"no_such_thing": "1"})
 
     assert scratches(os.getpid()) == before
+
+
+def test_a_user_whom_the_machine_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    unknown = next(uid for uid in range(40_000, 60_000) if uid not in known)
+    monkeypatch.setattr(os, "geteuid", lambda: unknown)
+
+    with pytest.raises(EmbeddedError, match=f"user id {unknown} has no name on this machine.* --user nobody"):
+        PostgresServer.start()
 
 
 def test_the_users_client_settings_do_not_reach_it(owner: Callable[..., Owner]) -> None:

@@ -43,6 +43,8 @@ def test_only_the_catalogue_commits() -> None:
     ]
 
     assert {file.name for file in files if calls_of("commit", file)} == {"catalogue.py"}
+    # Leaving the block of a `begin()` commits too. Migrations and sample items are one transaction, before any request.
+    assert {file.name for file in files if calls_of("begin", file)} == {"up.py"}
 
 
 def test_the_statements_of_crud_end_no_transaction() -> None:
