@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
 import redis
@@ -31,7 +31,14 @@ MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
+# What a URL may not set, because a setting or the service itself does.
+DATABASE_BOUNDS = {
+    "connect_timeout": "CONNECT_TIMEOUT_SECONDS sets it",
+    "application_name": "the service names its connections itself",
+}
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+# The rest of what redis-py takes from a URL would undo our bounds.
+REDIS_OPTIONS = re.compile("db|username|password|protocol|ssl_.+")
 REDIS_GROUPS = {
     "redis+sentinel": "redis+sentinel://[user:password@]host:port[,host:port ...]/service[/database]",
     "redis+cluster": "redis+cluster://[user:password@]host:port[,host:port ...]",
@@ -65,14 +72,17 @@ def mask_url(value: str) -> str:
 
 
 def _read_url(value: SecretStr, schemes: tuple[str, ...]) -> URL:
-    expected = f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
-    try:
-        url = make_url(value.get_secret_value())
-    except (ArgumentError, ValueError) as error:
-        raise PydanticCustomError("url", "expected {expected}", {"expected": expected}) from error
-    if url.drivername not in schemes:
+    text = value.get_secret_value()
+    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        expected = f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
         raise PydanticCustomError("url", "expected {expected}", {"expected": expected})
-    if value.get_secret_value().count("@") > 1:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise PydanticCustomError(
+            "url", "cannot be read: the port must be a number, and an IPv6 address stands in [brackets]"
+        ) from error
+    if text.count("@") > 1:
         raise PydanticCustomError("url", "write an @ in the user name or the password as %40")
     return url
 
@@ -81,6 +91,8 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     url = _read_url(value, DATABASE_SCHEMES)
     if not url.database:
         raise PydanticCustomError("url", "expected the name of a database at the end, as in postgresql://host/items")
+    for name in filter(url.query.__contains__, DATABASE_BOUNDS):
+        raise PydanticCustomError("url", "leave {name} out: {reason}", {"name": name, "reason": DATABASE_BOUNDS[name]})
     try:
         make_conninfo(**dict.fromkeys(url.query, ""))
     except psycopg.Error as error:
@@ -118,11 +130,23 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
             raise PydanticCustomError("url", "expected {expected}", {"expected": REDIS_GROUPS[scheme]})
         return value
     _read_url(value, REDIS_SCHEMES)
+    _check_redis_options(value.get_secret_value())
     try:
         redis.ConnectionPool.from_url(value.get_secret_value()).make_connection()  # which connects to nothing yet
     except (TypeError, ValueError, redis.RedisError) as error:  # whose words may hold the password
         raise PydanticCustomError("url", "expected a URL whose port and options redis-py knows") from error
     return value
+
+
+def _check_redis_options(url: str) -> None:
+    """Refuse what redis-py would let the URL decide; it reads URLs with `urlsplit`."""
+    if "?" in url.rpartition("@")[0]:
+        raise PydanticCustomError("url", "write a ? or an @ in the user name or the password as %3F or %40")
+    if foreign := [name for name in parse_qs(urlsplit(url).query) if not REDIS_OPTIONS.fullmatch(name)]:
+        names = {"names": ", ".join(foreign)}
+        raise PydanticCustomError(
+            "url", "leave {names} out: a URL sets only db, username, password, protocol and ssl_* options", names
+        )
 
 
 class Limits(BaseSettings):
@@ -148,7 +172,8 @@ class Limits(BaseSettings):
     )
     redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
-    shutdown_timeout_seconds: int = Field(default=10, ge=1, le=14, description="time that running requests get to end")
+    # The clean-up after it takes up to 3.5 s more, and a process must be gone 15 s after SIGTERM.
+    shutdown_timeout_seconds: int = Field(default=10, ge=1, le=11, description="time that running requests get to end")
 
     @model_validator(mode="after")
     def _check_bounds(self) -> Self:
@@ -202,7 +227,17 @@ def load_settings(
 ) -> AnySettings:
     """`kind` filled from `known`, the environment, `env_file`; raises ConfigurationError with every problem at once."""
     try:
-        return kind(_env_file=env_file, **(known or {}))
+        return _load(kind, env_file, known or {})
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(
+            [f"The settings in {env_file} cannot be read: {reason}. Correct or remove that file."]
+        ) from error
+
+
+def _load(kind: type[AnySettings], env_file: Path | None, known: Mapping[str, Any]) -> AnySettings:
+    try:
+        return kind(_env_file=env_file, **known)
     except ValidationError as error:
         details = error.errors(include_url=False)
     # Pydantic compares fields only when each alone is valid; ask the limits alone too, so that nothing is told late.
@@ -219,9 +254,9 @@ def _describe(detail: ErrorDetails, given: dict[str, str | None]) -> str:
         return detail["msg"]
     name = str(detail["loc"][0]).upper()
     expected = detail["msg"][0].lower() + detail["msg"][1:]
-    if name not in given:
+    value = given.get(name) or ""
+    if name not in given or (name in _EXAMPLES and not value):
         return f"{name} is not set: {_EXAMPLES.get(name, expected)}"
-    value = given[name] or ""
     shown = mask_url(value) if name.endswith("_URL") else value
     return f"{name}={shown!r}: {expected}"
 

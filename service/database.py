@@ -1,6 +1,12 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+import math
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
@@ -16,11 +22,64 @@ EPOCH = text(
 )
 
 
-def make_engine(settings: DatabaseSettings, *, application_name: str = "item-service", fenced: bool = True) -> Engine:
+# What a server that is alive may take beyond its own statement_timeout to say that it ended the statement.
+SILENCE_SECONDS = 0.25
+
+Result = TypeVar("Result")
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """Ends when the server is silent for `patience_seconds`: one that hangs does not time its statements out itself."""
+
+    patience_seconds: float | None = None
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """What psycopg does to get an answer; raises OperationalError when there is none in time."""
+        try:
+            return super().wait(gen, interval, self.patience_seconds if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.pgconn.finish()  # nobody knows what its next bytes would answer
+            raise psycopg.OperationalError("PostgreSQL fell silent during a statement") from error
+
+
+def make_engine(
+    settings: DatabaseSettings,
+    *,
+    application_name: str = "item-service",
+    fenced: bool = True,
+    impatient: bool = False,
+) -> Engine:
     """An engine whose every wait has an end: for a connection, a lock, a statement, a client that fell silent.
 
     `fenced` says that whoever changes items through it fences them in the cache; else the database moves the epoch.
+    `impatient` is for who answers requests: it gives up on a server that hangs. Others may lift statement_timeout.
     """
+    url = make_url(settings.database_url.get_secret_value())
+    engine = create_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_overflow,
+        pool_timeout=settings.pool_timeout_seconds,
+        pool_pre_ping=True,
+        # An error must not repeat a statement's parameters: they are customers' data, and errors are logged.
+        hide_parameters=True,
+        connect_args={
+            **_tcp_limits(settings, url),
+            "connect_timeout": settings.connect_timeout_seconds,
+            # Of two that set the same, PostgreSQL takes the later.
+            "options": " ".join(
+                [*url.normalized_query.get("options", ()), _session_options(settings, application_name, fenced=fenced)]
+            ),
+        },
+    )
+    if impatient:
+        _limit_patience(engine, settings.statement_timeout_ms / 1000 + SILENCE_SECONDS)
+    return engine
+
+
+def _session_options(settings: DatabaseSettings, application_name: str, *, fenced: bool) -> str:
     session_settings = {
         "application_name": application_name,
         "statement_timeout": settings.statement_timeout_ms,
@@ -31,19 +90,26 @@ def make_engine(settings: DatabaseSettings, *, application_name: str = "item-ser
         "timezone": "UTC",
         "app.fenced": int(fenced),
     }
-    return create_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.pool_size,
-        max_overflow=settings.pool_overflow,
-        pool_timeout=settings.pool_timeout_seconds,
-        pool_pre_ping=True,
-        # An error must not repeat a statement's parameters: they are customers' data, and errors are logged.
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": settings.connect_timeout_seconds,
-            "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
-        },
-    )
+    return " ".join(f"-c {name}={value}" for name, value in session_settings.items())
+
+
+def _tcp_limits(settings: DatabaseSettings, url: URL) -> dict[str, int]:
+    """When the system gives up on a host that is gone without a word. The URL may say otherwise; sockets ignore it."""
+    limits = {
+        "keepalives_idle": math.ceil(settings.request_deadline_seconds),
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "tcp_user_timeout": math.ceil(settings.request_deadline_seconds * 1000),
+    }
+    return {name: value for name, value in limits.items() if name not in url.query}
+
+
+def _limit_patience(engine: Engine, seconds: float) -> None:
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> psycopg.Connection:
+        connection = ImpatientConnection.connect(*arguments, **options)
+        connection.patience_seconds = seconds
+        return connection
 
 
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
@@ -60,7 +126,9 @@ class EpochReader:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         hurried = {"pool_size": 1, "pool_overflow": 0, "statement_timeout_ms": EPOCH_TIMEOUT_MS}
-        self._engine = make_engine(settings.model_copy(update=hurried), application_name="item-service-epoch")
+        self._engine = make_engine(
+            settings.model_copy(update=hurried), application_name="item-service-epoch", impatient=True
+        )
         self._connection: Connection | None = None
 
     def read(self) -> str:

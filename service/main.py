@@ -14,7 +14,7 @@ from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
 from service.routers import health, items, metrics
 from service.web.cached_reads import CachedReads
-from service.web.problems import add_problem_handlers
+from service.web.problems import ProblemAPI, add_problem_handlers
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings or load_settings(Settings)
     # Starlette's 40 threads would outnumber the connections that they take.
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.threads
-    engine = make_engine(settings)
+    engine = make_engine(settings, impatient=True)
     client = make_redis(settings)
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
@@ -46,7 +46,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on `settings`; without them the environment is read when the application starts, not now."""
-    app = FastAPI(
+    app = ProblemAPI(
         title="Item service",
         summary="A catalogue over HTTP: PostgreSQL is the truth, Redis a cache that is never stale.",
         version="0.1.0",

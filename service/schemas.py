@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_PRICE
 
+SMALLEST_EXPONENT = -2  # of a price: cents
+
 
 def _check_storable(value: str) -> str:
     if "\0" in value:
@@ -35,6 +37,14 @@ def _require_number(value: object) -> object:
     # A Decimal field would also take "10.99"; the contract says number.
     if isinstance(value, str | bool):
         raise PydanticCustomError("number", "must be a JSON number")
+    return value
+
+
+def _check_cents(value: Decimal) -> Decimal:
+    # Arithmetic, and pydantic's own check with it, rounds what has more than 28 digits.
+    _, digits, exponent = value.as_tuple()
+    if isinstance(exponent, int) and exponent < SMALLEST_EXPONENT and any(digits[exponent - SMALLEST_EXPONENT :]):
+        raise PydanticCustomError("places", "must have at most 2 digits after the point")
     return value
 
 
@@ -61,7 +71,8 @@ Description = Annotated[
 Price = Annotated[
     Decimal,
     BeforeValidator(_require_number),
-    Field(ge=0, le=MAX_PRICE, decimal_places=2, allow_inf_nan=False),
+    Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
+    AfterValidator(_check_cents),
     PlainSerializer(float, return_type=float, when_used="json"),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
 ]

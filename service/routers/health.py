@@ -1,16 +1,14 @@
 """What load balancers and orchestrators ask."""
 
+from dataclasses import asdict
 from typing import Literal
 
-import redis
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from service.database import describe_schema_lag, find_schema_revision
 from service.dependencies import EngineDep, RedisDep
-from service.redis_client import Client
+from service.health import Reachability, SchemaState, examine_parts
+from service.web.problems import Problem, describe_problems, problem
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -22,12 +20,20 @@ class Liveness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each part by itself. Redis may be down: the service works without it."""
+    """Requests can be served; each part by itself."""
 
-    status: Literal["ready", "not ready"]
-    database: Literal["up", "down"]
-    migrations: Literal["at head", "behind", "unknown"]
-    redis: Literal["up", "down"]
+    status: Literal["ready"] = "ready"
+    database: Reachability
+    migrations: SchemaState
+    redis: Reachability
+
+
+class NotReady(Problem):
+    """Requests cannot be served; each part by itself."""
+
+    database: Reachability
+    migrations: SchemaState
+    redis: Reachability
 
 
 @router.get("/live")
@@ -36,32 +42,11 @@ async def live() -> Liveness:
     return Liveness()
 
 
-@router.get("/ready", responses={503: {"model": Readiness}})
-def ready(response: Response, engine: EngineDep, client: RedisDep) -> Readiness:
+@router.get("/ready", response_model=Readiness, responses=describe_problems(503, model=NotReady))
+def ready(request: Request, engine: EngineDep, client: RedisDep) -> Readiness | Response:
     """Say whether requests can be served: PostgreSQL answers and its schema is one that this release works on."""
-    database, migrations = _probe_database(engine)
-    is_ready = migrations == "at head"
-    response.status_code = 200 if is_ready else 503
-    return Readiness(
-        status="ready" if is_ready else "not ready",
-        database=database,
-        migrations=migrations,
-        redis=_probe_redis(client),
-    )
-
-
-def _probe_database(engine: Engine) -> tuple[Literal["up", "down"], Literal["at head", "behind", "unknown"]]:
-    try:
-        with engine.connect() as connection:
-            revision = find_schema_revision(connection)
-    except SQLAlchemyError:
-        return "down", "unknown"
-    return "up", "behind" if describe_schema_lag(revision) else "at head"
-
-
-def _probe_redis(client: Client) -> Literal["up", "down"]:
-    try:
-        client.ping()
-    except redis.RedisError:
-        return "down"
-    return "up"
+    parts = examine_parts(engine, client)
+    if parts.are_ready:
+        return Readiness(**asdict(parts))
+    detail = f"PostgreSQL is {parts.database}, its migrations are {parts.migrations}."
+    return problem(request, 503, slug="not-ready", title="Not ready", detail=detail, extensions=asdict(parts))

@@ -12,8 +12,11 @@ from service.dependencies import CatalogueDep
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
+from service.web.exact_json import ExactRoute
+from service.web.problems import describe_problems
 
-router = APIRouter(prefix="/items", tags=["items"])
+router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, responses=describe_problems(422, 503))
+NOT_FOUND = describe_problems(404)
 
 LIST_PATH = "/items/"
 MAX_DIGITS = len(str(MAX_ID)) - 1
@@ -48,20 +51,20 @@ def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT
 
 
 @router.head("/{item_id}", include_in_schema=False)
-@router.get("/{item_id}", response_model=ItemRead)
+@router.get("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
     return _read_answer(request, _represent_item(found.value), found)
 
 
-@router.put("/{item_id}", response_model=ItemRead)
+@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values))
 
 
-@router.delete("/{item_id}")
+@router.delete("/{item_id}", responses=NOT_FOUND)
 def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
     """Delete an item."""
     catalogue.delete_item(item_id)

@@ -2,16 +2,18 @@
 
 import http
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import DatabaseUnavailableError, ServiceError
 
@@ -19,8 +21,52 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
+METHOD_NOT_ALLOWED = 405
 # psycopg's names for a server that is gone, going, full, or too slow; InternalError is a server that turned read-only.
 DATABASE_TROUBLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+
+
+class Fault(BaseModel):
+    """One fault of a request."""
+
+    pointer: str = Field(description="a JSON pointer into the body (RFC 6901), or a parameter's name")
+    detail: str
+
+
+class Problem(BaseModel):
+    """What every answer of 400 and above holds (RFC 9457)."""
+
+    type: str = Field(description="the kind of problem, as an address; about:blank when the status says it all")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="the path that was asked for")
+    errors: list[Fault] | None = Field(default=None, description="with status 422: each fault of the request")
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def describe_problems(*statuses: int, model: type[Problem] = Problem) -> Responses:
+    """What a route or router takes as `responses`, to document the problems that it answers with."""
+    return {status: {"model": model} for status in statuses}
+
+
+class ProblemAPI(FastAPI):
+    """FastAPI, but its OpenAPI document tells the media type that problems have."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document."""
+        document = super().openapi()
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        for content in (
+            answer["content"]
+            for operation in operations
+            for status, answer in operation["responses"].items()
+            if status >= "400" and "application/json" in answer["content"]
+        ):
+            content[MEDIA_TYPE] = content.pop("application/json")
+        return document
 
 
 def problem(  # noqa: PLR0913  # the members of RFC 9457
@@ -30,7 +76,7 @@ def problem(  # noqa: PLR0913  # the members of RFC 9457
     detail: str,
     slug: str | None = None,
     title: str | None = None,
-    errors: Sequence[Mapping[str, Any]] = (),
+    extensions: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """A problem document. Without a slug its type is `about:blank`: the status says it all."""
@@ -41,9 +87,7 @@ def problem(  # noqa: PLR0913  # the members of RFC 9457
         "detail": detail,
         "instance": request.url.path,
     }
-    if errors:
-        content["errors"] = list(errors)
-    return JSONResponse(content, status, headers, MEDIA_TYPE)
+    return JSONResponse(content | dict(extensions or {}), status, headers, MEDIA_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -79,22 +123,36 @@ async def _answer_invalid_request(request: Request, error: Exception) -> JSONRes
         slug="invalid-request",
         title="Invalid request",
         detail="The request does not have the shape that this address takes; `errors` names each fault.",
-        errors=[_fault(fault["loc"], fault["msg"]) for fault in error.errors()],
+        extensions={"errors": [_describe_fault(fault) for fault in error.errors()]},
     )
 
 
-def _fault(location: Sequence[str | int], message: str) -> dict[str, str]:
-    """Where: a JSON pointer (RFC 6901) into the body, or a parameter's name. What: a sentence, never the input."""
-    part, *path = location
+def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
+    """Where, as `Fault` tells it, and what: a sentence, never the input."""
+    part, *path = fault["loc"]
+    if fault["type"] == "json_invalid":  # its place is an offset in bytes
+        return {"pointer": "", "detail": "The body is not JSON that can be read."}
     if part != "body":
-        return {"pointer": str(path[0]), "detail": message}
+        return {"pointer": str(path[0]), "detail": fault["msg"]}
     escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": message}
+    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": fault["msg"]}
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem(request, error.status_code, detail=error.detail, headers=error.headers)
+    headers = {"Allow": ", ".join(_find_methods(request))} if error.status_code == METHOD_NOT_ALLOWED else error.headers
+    return problem(request, error.status_code, detail=error.detail, headers=headers)
+
+
+def _find_methods(request: Request) -> list[str]:
+    """All that the path takes. Routes are one for each method, and Starlette names only those of the first."""
+    return [
+        method.value
+        for method in http.HTTPMethod
+        if any(
+            route.matches({**request.scope, "method": method.value})[0] is Match.FULL for route in request.app.routes
+        )
+    ]
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -1,17 +1,22 @@
 """Trouble in PostgreSQL is 503 with Retry-After, soon; and over when PostgreSQL is back."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
 from pydantic import SecretStr
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Engine, TextClause, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from service.embedded import PostgresServer
 from tests.api.conftest import ClientWith
+from tests.cache.proxy import Proxy
+from tests.databases import migrate
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
 
@@ -99,6 +104,56 @@ def test_a_held_lock_is_503_within_5_s_under_the_default_limits(client: TestClie
     assert time.monotonic() - began < 5
 
 
+@pytest.fixture
+def proxy(client_with: ClientWith) -> Iterator[tuple[Proxy, TestClient]]:
+    """A PostgreSQL of this test alone, behind a proxy, and a client of the application on it."""
+    with PostgresServer.start(port=0) as server, Proxy.to(server.port) as proxy:
+        user = make_url(server.url()).username
+        url = f"postgresql+psycopg://{user}@127.0.0.1:{proxy.port}/postgres"
+        migrate(make_url(url))
+        yield proxy, client_with(database_url=SecretStr(url))
+
+
+def test_a_server_that_hangs_is_503_within_5_s_and_a_working_one_again_when_it_goes_on(
+    proxy: tuple[Proxy, TestClient],
+) -> None:
+    network, client = proxy
+    assert client.post("/items/", json=CHANGED).status_code == 200
+    network.hang()
+
+    with ThreadPoolExecutor(3) as threads:
+        began = time.monotonic()
+        reads = [threads.submit(client.get, "/items/?limit=3") for _ in range(2)]
+        write = threads.submit(client.put, "/items/1", json=CHANGED)
+        answers = [future.result() for future in (*reads, write)]
+        elapsed = time.monotonic() - began
+    network.heal()
+
+    for answer in answers:
+        assert_unavailable(answer)
+    assert elapsed < 5
+    assert client.get("/items/?limit=3").status_code == 200
+    assert client.put("/items/1", json=CHANGED).status_code == 200
+
+
+def test_a_server_that_hangs_during_a_statement_is_503(
+    proxy: tuple[Proxy, TestClient],
+) -> None:
+    network, client = proxy
+    application = client.app
+    assert isinstance(application, FastAPI)
+
+    with application.state.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        network.hang()
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="fell silent"):
+            connection.execute(text("SELECT 1"))
+
+        assert time.monotonic() - began < 4
+        assert connection.invalidated
+
+
 def test_a_connection_lost_in_the_middle_of_a_write_is_503_and_nothing_changed(
     client: TestClient, session: Session, engine: Engine
 ) -> None:
@@ -178,3 +233,33 @@ def test_every_wait_of_a_connection_has_an_end(client: TestClient) -> None:
         "transaction_isolation": "read committed",
         "timezone": "UTC",
     }
+
+
+def test_the_options_of_the_url_are_kept_beside_ours(client_with: ClientWith, engine: Engine) -> None:
+    url = engine.url.update_query_dict({"options": "-c search_path=elsewhere -c statement_timeout=0"})
+    application = client_with(database_url=SecretStr(url.render_as_string(hide_password=False))).app
+    assert isinstance(application, FastAPI)
+
+    with application.state.engine.connect() as connection:
+        told = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("search_path", "statement_timeout")]
+
+    assert told == ["elsewhere", "2s"]
+
+
+def test_a_host_that_is_gone_is_given_up_by_the_system(
+    client_with: ClientWith, proxy: tuple[Proxy, TestClient]
+) -> None:
+    limits = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+    own = proxy[1].app
+    assert isinstance(own, FastAPI)
+    url = own.state.engine.url.update_query_dict({"keepalives_idle": "60"})
+    other = client_with(database_url=SecretStr(url.render_as_string(hide_password=False))).app
+    assert isinstance(other, FastAPI)
+
+    told = []
+    for application in (own, other):
+        with application.state.engine.connect() as connection:
+            parameters = connection.connection.driver_connection.info.get_parameters()
+            told.append([parameters[name] for name in limits])
+
+    assert told == [["5", "1", "3", "5000"], ["60", "1", "3", "5000"]]

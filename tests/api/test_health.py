@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from httpx2 import Response
 from pydantic import SecretStr
 from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from starlette.testclient import TestClient
@@ -22,6 +23,19 @@ def other_database(engine: Engine) -> Iterator[URL]:
     """A database that was never migrated."""
     with empty_database(engine.url) as url:
         yield url
+
+
+def assert_not_ready(response: Response, **parts: str) -> None:
+    assert response.status_code == 503
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "/problems/not-ready",
+        "title": "Not ready",
+        "status": 503,
+        "detail": f"PostgreSQL is {parts['database']}, its migrations are {parts['migrations']}.",
+        "instance": "/health/ready",
+        **parts,
+    }
 
 
 def as_secret(url: URL) -> SecretStr:
@@ -51,15 +65,13 @@ def test_it_is_ready_without_redis(client_with: ClientWith) -> None:
 def test_it_is_not_ready_without_postgresql(client_with: ClientWith) -> None:
     response = client_with(database_url=DEAD_DATABASE).get("/health/ready")
 
-    assert response.status_code == 503
-    assert response.json() == {"status": "not ready", "database": "down", "migrations": "unknown", "redis": "up"}
+    assert_not_ready(response, database="down", migrations="unknown", redis="up")
 
 
 def test_it_is_not_ready_on_a_database_that_was_never_migrated(client_with: ClientWith, other_database: URL) -> None:
     response = client_with(database_url=as_secret(other_database)).get("/health/ready")
 
-    assert response.status_code == 503
-    assert response.json() == {"status": "not ready", "database": "up", "migrations": "behind", "redis": "up"}
+    assert_not_ready(response, database="up", migrations="behind", redis="up")
 
 
 @pytest.mark.parametrize(

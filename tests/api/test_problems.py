@@ -35,15 +35,19 @@ def test_a_route_that_does_not_exist_is_a_problem(client: TestClient) -> None:
     }
 
 
-@pytest.mark.parametrize(("method", "path"), [("DELETE", "/items/"), ("POST", "/items/1"), ("POST", "/health/live")])
-def test_a_method_that_a_route_lacks_is_a_problem_that_names_the_others(
-    client: TestClient, method: str, path: str
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/items/", "GET, HEAD, POST"), ("/items/1", "DELETE, GET, HEAD, PUT"), ("/health/live", "GET")],
+)
+@pytest.mark.parametrize("method", ["PATCH", "TRACE", "NONSENSE"])
+def test_a_method_that_a_path_lacks_is_a_problem_that_names_all_the_others(
+    client: TestClient, method: str, path: str, allowed: str
 ) -> None:
     response = client.request(method, path)
 
     assert response.status_code == 405
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.headers["Allow"]
+    assert response.headers["Allow"] == allowed
     assert response.json() == {
         "type": "about:blank",
         "title": "Method Not Allowed",
@@ -103,12 +107,41 @@ def test_a_body_has_the_fields_of_an_item_and_no_others(
     assert [error["pointer"] for error in response.json()["errors"]] == pointers
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"name": "Widget" "price": 1}', "nonsense", "[1,", '{"name": "x\n"}'])
-def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"{", b'{"name": "Widget" "price": 1}', SECRET.encode(), b"[1,", b'{"name": "x\n"}'),
+        *(b'{"name": "\xff\xfe", "price": 1}', b"\xff\xfe\x00", b"\xed\xa0\x80"),
+        b"[" * 100_000,
+        b'{"price":' * 100_000,
+        b'{"name": "x", "price": ' + b"1" * 5_000 + b"}",
+    ],
+    ids=range(11),
+)
+def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes) -> None:
     response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
 
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["errors"] == [{"pointer": "", "detail": "The body is not JSON that can be read."}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "\0", '"', "NaN", "Infinity", "1e999999999", '{"\\ud800": 1}', '{"\\u0000": 1}'),
+        '{"name": NaN, "price": 1}',
+        '{"name": "x", "price": 1, "other": -Infinity}',
+        f'{{"name": {"[" * 900}{"]" * 900}, "price": 1}}',
+    ],
+    ids=range(11),
+)
+def test_no_body_is_a_fault_of_ours(client_with: ClientWith, content: str) -> None:
+    response = client_with().post("/items/", content=content, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["errors"]
 
 
 @pytest.mark.parametrize(
@@ -184,3 +217,29 @@ def test_a_service_that_answered_500_serves_the_next_request(client_with: Client
     assert failed == [500, 500]
     assert client.post("/items/", json={"name": "x", "price": 1}).status_code == 200
     assert client.get("/items/").status_code == 200
+
+
+def test_the_documentation_names_every_problem(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    problems = {
+        (method, path, status): {kind: body["schema"]["$ref"] for kind, body in answer["content"].items()}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+        if status >= "400"
+    }
+    schema = "#/components/schemas/Problem"
+    assert problems == {
+        **{
+            (method, "/items/", status): {"application/problem+json": schema}
+            for method in ("get", "post")
+            for status in ("422", "503")
+        },
+        **{
+            (method, "/items/{item_id}", status): {"application/problem+json": schema}
+            for method in ("get", "put", "delete")
+            for status in ("404", "422", "503")
+        },
+        ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
+    }

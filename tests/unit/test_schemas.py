@@ -32,7 +32,7 @@ def read(**changes: object) -> ItemRead:
 def test_every_price_survives_a_request_and_an_answer_exactly(cents: int) -> None:
     price = Decimal(cents) / 100
 
-    written = ItemWrite.model_validate(json.loads(f'{{"name": "Widget", "price": {price}}}'))
+    written = ItemWrite.model_validate(json.loads(f'{{"name": "Widget", "price": {price}}}', parse_float=Decimal))
     answered = read(price=written.price).model_dump_json()
 
     assert written.price == price
@@ -45,7 +45,16 @@ def test_every_price_survives_a_request_and_an_answer_exactly(cents: int) -> Non
 @given(st.decimals(min_value=0, max_value=10**10, allow_nan=False, places=3).filter(lambda price: price * 100 % 1))
 def test_a_price_with_a_third_place_is_refused(price: Decimal) -> None:
     with pytest.raises(ValidationError):
-        ItemWrite.model_validate(json.loads(f'{{"name": "Widget", "price": {price}}}'))
+        ItemWrite.model_validate({"name": "Widget", "price": price})
+
+
+@given(cents=CENTS, zeros=st.integers(0, 400), last=st.integers(1, 9))
+def test_no_digit_beyond_the_cents_is_too_far_away_to_be_refused(cents: int, zeros: int, last: int) -> None:
+    exact = f"{cents // 100}.{cents % 100:02}{'0' * zeros}"
+
+    assert ItemWrite.model_validate({"name": "Widget", "price": Decimal(exact)}).price == Decimal(cents) / 100
+    with pytest.raises(ValidationError):
+        ItemWrite.model_validate({"name": "Widget", "price": Decimal(f"{exact}{last}")})
 
 
 @given(st.one_of(st.integers(max_value=-1), st.integers(min_value=10**10)))

@@ -1,0 +1,144 @@
+"""The two URLs: what they may say, and what is told of one that cannot work."""
+
+import pytest
+from redis import Redis
+
+from service.config import Settings, load_settings
+from service.database import make_engine
+from service.redis_client import make_redis
+from tests.unit.conftest import DATABASE_URL, SECRET, Environment, problems
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_postgresql_means_psycopg_3(environment: Environment, scheme: str) -> None:
+    environment.setenv("DATABASE_URL", f"{scheme}://u@h/items")
+
+    assert make_engine(load_settings(Settings)).dialect.driver == "psycopg"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "rediss://:p%40ss@h:6380/1",
+        "unix:///run/redis.sock?db=2",
+        "redis://h/0?db=3",
+        "rediss://h?ssl_cert_reqs=none",
+        "redis://h/0?username=u&password=p%3Fp&protocol=3",
+    ],
+)
+def test_redis_is_reached_by_tcp_tls_or_socket(environment: Environment, url: str) -> None:
+    environment.setenv("REDIS_URL", url)
+
+    client = make_redis(load_settings(Settings))
+
+    assert isinstance(client, Redis)
+    assert client.connection_pool.connection_kwargs["socket_timeout"] == 0.1
+
+
+def test_a_socket_directory_may_stand_for_the_host_of_postgresql(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", "postgresql://postgres@/items?host=/run/postgresql&port=5433")
+
+    url = make_engine(load_settings(Settings)).url
+
+    assert (url.database, dict(url.query)) == ("items", {"host": "/run/postgresql", "port": "5433"})
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("socket_timeout=8", "socket_timeout"),
+        ("retry=3", "retry"),
+        ("max_connections=1&db=1&health_check_interval=1", "max_connections, health_check_interval"),
+        ("decode_responses=true", "decode_responses"),
+        ("DB=1", "DB"),
+    ],
+)
+def test_a_redis_url_cannot_undo_the_bounds(environment: Environment, query: str, names: str) -> None:
+    environment.setenv("REDIS_URL", f"redis://:{SECRET}@h/0?{query}")
+
+    (problem,) = problems()
+
+    assert problem.endswith(f": leave {names} out: a URL sets only db, username, password, protocol and ssl_* options")
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize("scheme", ["redis+sentinel://h:1/service", "redis+cluster://h:1"])
+def test_a_url_of_several_hosts_takes_no_options(environment: Environment, scheme: str) -> None:
+    environment.setenv("REDIS_URL", f"{scheme}?socket_timeout=8")
+
+    assert [problem.startswith("REDIS_URL=") for problem in problems()] == [True]
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "application_name"])
+def test_a_database_url_cannot_undo_the_bounds(environment: Environment, name: str) -> None:
+    environment.setenv("DATABASE_URL", f"{DATABASE_URL}?{name}=9")
+
+    (problem,) = problems()
+
+    assert f": leave {name} out: " in problem
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", f"postgresql://u:{SECRET}@127.0.0.1:abc/items"),
+        ("DATABASE_URL", f"postgresql://u:{SECRET}@::1:5432/items"),
+        ("REDIS_URL", f"redis://:{SECRET}@127.0.0.1:abc/0"),
+    ],
+)
+def test_a_port_that_is_no_number_is_told_as_such(environment: Environment, name: str, url: str) -> None:
+    environment.setenv(name, url)
+    expected = "cannot be read: the port must be a number, and an IPv6 address stands in [brackets]"
+
+    assert problems() == [f"{name}='(withheld: not a URL)': {expected}"]
+
+
+def test_an_empty_url_is_not_set(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", "")
+    environment.setenv("REDIS_URL", "")
+
+    assert [problem.partition(":")[0] for problem in problems()] == ["DATABASE_URL is not set", "REDIS_URL is not set"]
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET,
+        f"{SECRET}@host",
+        f"http://user:{SECRET}@h/items",
+        f"//user:{SECRET}@h/items",
+        f"postgresql:user:{SECRET}@h/items",
+        f"redis:user:{SECRET}@h/0",
+        f"postgresql://user:{SECRET}@h:port/items",
+        f"postgresql://user:x@{SECRET}@h/items",
+        f"postgresql://user:{SECRET}@h",
+        f"postgresql://h/items?password={SECRET}&what=1",
+        f"postgresql://h/items?passwort={SECRET}",
+        f"redis://:x@{SECRET}@h/0",
+        f"redis://:{SECRET}/x@h/0",
+        f"redis://h/0?password={SECRET}&what=1",
+        f"redis://:x?{SECRET}=1@h/0",
+        f"redis://h:99999/0?password={SECRET}",
+    ],
+)
+def test_a_url_that_cannot_work_is_told_without_its_secret(environment: Environment, name: str, value: str) -> None:
+    environment.setenv(name, value)
+
+    (problem,) = problems()
+
+    assert problem.startswith(f"{name}=")
+    assert SECRET not in problem
+
+
+def test_the_name_of_a_database_is_required(environment: Environment) -> None:
+    environment.setenv("DATABASE_URL", f"postgresql://user:{SECRET}@h/")
+
+    (problem,) = problems()
+
+    assert problem == (
+        "DATABASE_URL='postgresql://user:***@h/':"
+        " expected the name of a database at the end, as in postgresql://host/items"
+    )
