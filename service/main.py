@@ -58,8 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(items.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
-    app.add_middleware(CachedReads, route=items.find_cached_route)
     app.add_middleware(CorrelationIdMiddleware)
+    app.add_middleware(CachedReads, route=items.find_cached_route)
     return app
 
 

@@ -20,6 +20,8 @@ NOT_FOUND = describe_problems(404)
 
 LIST_PATH = "/items/"
 MAX_DIGITS = len(str(MAX_ID)) - 1
+# So many items a process answers without looking into their entries anew.
+HOT_ITEMS = 1024
 
 ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
 Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
@@ -71,15 +73,26 @@ def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
     return Message(message="Item deleted successfully")
 
 
+@lru_cache(maxsize=HOT_ITEMS)
 def find_cached_route(path: str) -> CachedRoute | None:
     """Where the answer to a GET of `path`, without a query, is cached."""
     if path == LIST_PATH:
-        return CachedRoute(LIST_KEY, lambda payload: _represent_page(decode_list(payload)))
+        return CachedRoute(LIST_KEY, _represent_cached_page)
     digits = path.removeprefix(LIST_PATH)
     # Only the form that `item_key` makes: other digits of the same number are the application's to answer.
     if digits != path and digits.isascii() and digits.isdigit() and digits[0] != "0" and len(digits) <= MAX_DIGITS:
-        return CachedRoute(item_key(int(digits)), lambda payload: _represent_item(decode_item(payload)))
+        return CachedRoute(item_key(int(digits)), _represent_cached_item)
     return None
+
+
+def _represent_cached_page(payload: bytes) -> Representation:
+    return _represent_page(decode_list(payload))
+
+
+# To validate an entry costs more than to answer with it, and the bytes of hot entries come again and again.
+@lru_cache(maxsize=HOT_ITEMS)
+def _represent_cached_item(payload: bytes) -> Representation:
+    return _represent_item(decode_item(payload))
 
 
 @lru_cache(maxsize=2)

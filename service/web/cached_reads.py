@@ -6,8 +6,11 @@ switching this layer off changes speed and nothing else.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import uuid4
 
-from starlette.datastructures import Headers
+from asgi_correlation_id import correlation_id
+from asgi_correlation_id.middleware import is_valid_uuid4
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web.conditional import forbids_cache, is_unchanged
@@ -29,13 +32,15 @@ class CachedRoute:
     represent: Callable[[bytes], Representation]
 
 
+REQUEST_ID = "x-request-id"
 FindHit = Callable[[str], Awaitable[bytes | None]]
 
 
 class CachedReads:
     """Answers GET and HEAD of the addresses for which `route` finds a key, if the application's cache has them.
 
-    The lifespan puts the cache's `find_hit` into the application's state, or None to switch this layer off.
+    The lifespan puts the cache's `find_hit` into the application's state, or None to switch this layer off. It stands
+    outside of CorrelationIdMiddleware, whose work it does for the answers that it gives.
     """
 
     def __init__(self, app: ASGIApp, *, route: Callable[[str], CachedRoute | None]) -> None:
@@ -44,32 +49,47 @@ class CachedReads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
-        found = await self._find(scope)
+        route = self._find_route(scope)
+        headers = {} if route is None else _read_headers(scope)
+        found = await _find(route, headers, scope["app"].state.find_hit) if route else None
         if found is None:
             await self._app(scope, receive, send)
         else:
-            await _answer(found, scope, send)
+            await _answer(found, scope["method"], headers, send)
 
-    async def _find(self, scope: Scope) -> Representation | None:
+    def _find_route(self, scope: Scope) -> CachedRoute | None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
             return None
-        route = self._route(scope["path"])
-        find_hit: FindHit | None = scope["app"].state.find_hit
-        if route is None or find_hit is None or forbids_cache(Headers(scope=scope)):
-            return None
-        payload = await find_hit(route.key)
-        try:
-            return None if payload is None else route.represent(payload)
-        except ValueError:
-            return None
+        return self._route(scope["path"])
 
 
-async def _answer(found: Representation, scope: Scope, send: Send) -> None:
+def _read_headers(scope: Scope) -> dict[str, str]:
+    # Of several the first counts, as it does in Starlette's Headers, which cost more than all else here.
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+async def _find(route: CachedRoute, headers: dict[str, str], find_hit: FindHit | None) -> Representation | None:
+    if find_hit is None or forbids_cache(headers) or not _is_id(headers.get(REQUEST_ID)):
+        return None
+    payload = await find_hit(route.key)
+    try:
+        return None if payload is None else route.represent(payload)
+    except ValueError:
+        return None
+
+
+def _is_id(given: str | None) -> bool:
+    """Whether there is nothing that the middleware would have to warn of."""
+    return not given or is_valid_uuid4(given)
+
+
+async def _answer(found: Representation, method: str, given: dict[str, str], send: Send) -> None:
+    request_id = given.get(REQUEST_ID) or uuid4().hex
+    correlation_id.set(request_id)  # for the access log
+    status, body = (HTTPStatus.NOT_MODIFIED, b"") if is_unchanged(found.tag, given) else (HTTPStatus.OK, found.body)
     headers = [(b"etag", found.tag.encode()), (b"cache-status", b"service; hit")]
-    if is_unchanged(found.tag, Headers(scope=scope)):
-        await send({"type": "http.response.start", "status": 304, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    headers += [(b"content-length", str(len(found.body)).encode()), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else found.body})
+    if status == HTTPStatus.OK:
+        headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+    headers.append((REQUEST_ID.encode(), request_id.encode("latin-1")))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

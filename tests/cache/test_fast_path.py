@@ -1,5 +1,6 @@
 """Hits answered on the event loop are the application's answers, sooner."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import product
@@ -35,14 +36,32 @@ def start_client(database_url: str, own_redis: RedisServer) -> Iterator[StartCli
 
 
 def test_the_answers_are_the_same_without_the_fast_path(start_client: StartClient) -> None:
-    fast, plain = start_client(), start_client(cache_fast_path=False)
-    warm(fast)
+    fast, plain = warm_pair(start_client)
     for method, path, headers in product(("GET", "HEAD"), PATHS, HEADERS):
         one, other = (client.request(method, path, headers=headers, follow_redirects=False) for client in (fast, plain))
 
         assert one.status_code == other.status_code
         assert one.content == other.content
         assert comparable(one) == comparable(other)
+
+
+@pytest.mark.parametrize("given", ["0b0d0ba2c7a94d2f8f1d5c3e9a7b6c5d", "0B0D0BA2-C7A9-4D2F-8F1D-5C3E9A7B6C5D"])
+def test_a_request_id_is_kept(start_client: StartClient, given: str) -> None:
+    for client in warm_pair(start_client):
+        # Of several headers the first counts.
+        answer = client.get("/items/1", headers=[("X-Request-ID", given), ("X-Request-ID", "2" * 32)])
+
+        assert answer.headers["cache-status"] == "service; hit"
+        assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", [b"", b"not an id", b"\xb5" * 32])
+def test_a_request_id_that_is_none_is_replaced(start_client: StartClient, given: bytes) -> None:
+    for client in warm_pair(start_client):
+        answer = client.get("/items/1", headers=[(b"X-Request-ID", given)])
+
+        assert answer.headers["cache-status"] == "service; hit"
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
 def test_a_tag_answers_304_and_an_outdated_one_200(start_client: StartClient) -> None:
@@ -101,6 +120,13 @@ def test_foreign_types_under_our_keys_are_dropped(
     assert client.get("/items/1").headers["cache-status"] == "service; fwd=miss; stored"
     client.put("/items/1", json={"name": "new", "price": 1})
     assert client.get("/items/1").json()["name"] == "new"
+
+
+def warm_pair(start_client: StartClient) -> tuple[TestClient, TestClient]:
+    """One client with the fast path and one without, of a warm cache."""
+    fast, plain = start_client(), start_client(cache_fast_path=False)
+    warm(fast)
+    return fast, plain
 
 
 def warm(client: TestClient) -> None:
