@@ -1,4 +1,4 @@
-"""Applications that differ from the usual one in a setting."""
+"""Applications that differ from the usual one in a setting; each test runs with and without the fast path."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,13 +12,29 @@ from service.main import create_app
 ClientWith = Callable[..., TestClient]
 
 
+@pytest.fixture(params=[True, False], ids=["fast", "plain"])
+def has_fast_path(request: pytest.FixtureRequest) -> bool:
+    """Whether hits are answered on the event loop: no answer may tell."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def client_with(app: FastAPI) -> Iterator[ClientWith]:
+def client(client: TestClient, app: FastAPI, *, has_fast_path: bool) -> TestClient:
+    """The client that all tests have."""
+    assert app.state.find_hit is not None
+    if not has_fast_path:
+        app.state.find_hit = None  # as CACHE_FAST_PATH=false has it
+    return client
+
+
+@pytest.fixture
+def client_with(app: FastAPI, *, has_fast_path: bool) -> Iterator[ClientWith]:
     """Run the application with some settings changed; an error inside is answered, not raised."""
     with ExitStack() as stack:
 
         def start(**changes: object) -> TestClient:
-            changed = create_app(app.state.settings.model_copy(update=changes))
+            update = {"cache_fast_path": has_fast_path, **changes}
+            changed = create_app(app.state.settings.model_copy(update=update))
             return stack.enter_context(TestClient(changed, raise_server_exceptions=False))
 
         yield start

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import product
 
 import pytest
 import redis
 from httpx2 import Response
+from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from service.config import Settings
@@ -62,6 +64,25 @@ def test_a_request_id_that_is_none_is_replaced(start_client: StartClient, given:
 
         assert answer.headers["cache-status"] == "service; hit"
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+def test_a_hit_needs_no_thread(start_client: StartClient, engine: Engine) -> None:
+    client = start_client(threads=1, lock_timeout_ms=1900)
+    warm(client)
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor() as executor, engine.connect() as locker, engine.connect() as watcher:
+        locker.execute(text("LOCK TABLE item"))
+        slow = executor.submit(client.get, "/items/?limit=1")
+        wait_until(lambda: watcher.execute(waiting).scalar_one() == 1, seconds=5)
+
+        answer = client.get("/items/1")
+
+        assert answer.headers["cache-status"] == "service; hit"
+        assert not slow.done()
+        locker.rollback()
+        assert slow.result().status_code == 200
 
 
 def test_a_tag_answers_304_and_an_outdated_one_200(start_client: StartClient) -> None:
