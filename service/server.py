@@ -12,9 +12,11 @@ from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
 
 from service.config import ConfigurationError, Settings
@@ -89,11 +91,26 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         with TemporaryDirectory(prefix="item-service-metrics-") as shared:
             # Where the workers, which do not run yet, add up what they count.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-            Multiprocess(config, sockets=[listener]).run()
+            Supervisor(config, sockets=[listener]).run()
         return
     # uvicorn handles them while it serves, and raises them again afterwards.
     exit_on_signals(0, within_seconds=cleanup_seconds)
     Server(config).run(sockets=[listener])
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's, but a worker that has ended is counted no longer among those that are in some state now."""
+
+    _counted: frozenset[int | None] = frozenset()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died; called twice a second, after what signals asked for."""
+        super().keep_subprocess_alive()
+        alive = frozenset(process.pid for process in self.processes)
+        forget: Any = mark_process_dead  # untyped
+        for pid in self._counted - alive:
+            forget(pid)
+        self._counted = alive
 
 
 class Server(uvicorn.Server):

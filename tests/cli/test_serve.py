@@ -16,6 +16,7 @@ import uvicorn
 from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlmodel import Session
 
+from service.cache_cli import fetch_counts
 from service.config import ConfigurationError
 from service.embedded import PostgresServer
 from service.server import claim_address, run_server
@@ -110,6 +111,48 @@ def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
     wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=30)
     assert server.stop() == 0
     assert "Traceback" not in server.output
+
+
+def read_anew(url: str, *, times: int) -> None:
+    """Read the cached list on so many connections: any worker may answer."""
+    for _ in range(times):
+        requests.get(f"{url}/items/", timeout=5).raise_for_status()
+
+
+def test_counters_add_up_over_the_workers_of_past_and_present(configured: Terminal) -> None:
+    server, url = serve(configured, "--workers", "2")
+    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+    past = workers_of(server)
+    read_anew(url, times=10)
+
+    for pid in past:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(workers_of(server) - past) == 2, seconds=30)
+    wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
+    read_anew(url, times=10)
+
+    counts = fetch_counts(f"{url}/metrics")
+    assert sum(number for name, number in counts.items() if name.startswith("reads ")) == 20
+
+
+def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -> None:
+    server, url = serve(configured, "--workers", "2", REDIS_URL="redis://127.0.0.1:1")
+    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+
+    def without_redis() -> int:
+        return fetch_counts(f"{url}/metrics")["breaker_open"]
+
+    def all_found_out() -> bool:
+        read_anew(url, times=1)
+        return without_redis() == 2
+
+    wait_until(all_found_out, seconds=30)
+    for pid in workers_of(server):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
+
+    # The new ones have not been asked for anything that is cached.
+    wait_until(lambda: without_redis() == 0, seconds=10)
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
