@@ -7,9 +7,12 @@ from typing import Any
 
 import psycopg
 from redis import AuthenticationError, RedisError
+from redis import TimeoutError as RedisTimeoutError
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
+from service.cache import rehearse
+from service.catalogue import item_key
 from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings, mask_url
 from service.database import describe_schema_lag, find_schema_revision, make_engine
 from service.redis_client import make_redis
@@ -17,6 +20,8 @@ from service.redis_client import make_redis
 OLDEST_POSTGRES = 14
 OLDEST_REDIS = (6, 2)
 OLDEST_VALKEY = (7, 2)
+# Where a user's rights are those for items; no item has this id.
+PROBE_KEY = item_key(0)
 
 _POSTGRES_FACTS = text(
     """
@@ -86,6 +91,7 @@ def find_redis_problem(settings: Settings) -> str | None:
     try:
         with make_redis(settings) as client:
             client.ping()
+            rehearse(client, PROBE_KEY)
     except RedisError as error:
         return _describe_redis_failure(settings, error)
     return None
@@ -137,10 +143,11 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
     try:
         with make_redis(settings) as client:
             info = client.info()
+            problems = list(judge_redis(info))
+            rehearse(client, PROBE_KEY)
     except RedisError as error:
         yield Finding("Redis", _describe_redis_failure(settings, error))
         return
-    problems = list(judge_redis(info))
     yield from (Finding("Redis", problem) for problem in problems)
     if not problems:
         yield Finding("Redis", _name_redis(info), is_problem=False)
@@ -168,6 +175,11 @@ def _name_database(settings: DatabaseSettings) -> str:
 
 def _describe_redis_failure(settings: Settings, error: RedisError) -> str:
     url = mask_url(settings.redis_url.get_secret_value())
-    # A server that wants a password answers the greeting with a lecture on its protocol.
-    reason = "it wants another user or password" if isinstance(error, AuthenticationError) else str(error).rstrip(".")
+    reason = str(error).rstrip(".")
+    if isinstance(error, AuthenticationError):
+        # A server that wants a password answers the greeting with a lecture on its protocol.
+        reason = "it wants another user or password"
+    elif isinstance(error, RedisTimeoutError) and url.startswith("rediss"):
+        # One that does not speak TLS takes our greeting for a command, and waits for its end.
+        reason = f"{reason}; perhaps it does not speak TLS, and the scheme should be redis"
     return f"REDIS_URL={url}: {reason}. Correct that, or the URL, then try again."

@@ -3,14 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Generic, Literal, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from service.cache.breaker import Breaker
 from service.cache.counts import Counts
@@ -27,10 +26,9 @@ from service.cache.scripts import (
     Script,
     entry_keys,
 )
+from service.cache.wire import ask_scripts, rehearse
 from service.redis_client import (
     Client,
-    Command,
-    Connection,
     ask,
     connection_for,
     drop_connections,
@@ -260,7 +258,7 @@ class Cache:
             drop_connections(self._redis)
             for key, token in suspects:
                 self._run_or_raise(UNFENCE, [key], token)
-                self._rehearse(key)
+                rehearse(self._redis, key)
         except RedisError as error:
             log.debug("cache.still_off", extra={"error": str(error)})
             self.epoch.refresh()
@@ -269,29 +267,7 @@ class Cache:
         self.epoch.refresh()
         self.breaker.reset(suspects)
 
-    def _rehearse(self, key: str) -> None:
-        """Do once all that readers and writers do: a server that refuses some of it would be off and on for ever."""
-        token = uuid4().hex
-        with connection_for(self._redis, key) as connection:
-            ask_scripts(connection, FENCE, [key], token, int(FENCE_SECONDS * 1000))
-            ask_scripts(connection, UNFENCE, [key], token)
-            ask(connection, ("MGET", *entry_keys(key)[:2]))
-            with suppress(OutOfMemoryError):
-                ask_scripts(connection, LEASE, [key], b"", token, int(LEASE_SECONDS * 1000))
-            ask_scripts(connection, RELEASE, [key], token)
-
 
 def make_stamp(epoch: str, server: str) -> bytes:
     """What has to be true for an entry to be trusted: nothing has moved the epoch, and the same Redis process runs."""
     return f"{epoch}.{server}".encode()
-
-
-def ask_scripts(
-    connection: Connection, script: Script, keys: Iterable[str], *arguments: bytes | str | int
-) -> list[Any]:
-    """Run `script` on the entry of each key, in one round trip."""
-    tails: list[Command] = [(4, *entry_keys(key), *arguments) for key in keys]
-    try:
-        return ask(connection, *(("EVALSHA", script.digest, *tail) for tail in tails))
-    except NoScriptError:
-        return ask(connection, *(("EVAL", script.source, *tail) for tail in tails))

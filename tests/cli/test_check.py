@@ -1,6 +1,7 @@
 """`service check` on servers that are right, and on each kind that is not."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -99,6 +100,43 @@ def test_a_password_that_redis_asks_for_is_a_problem(configured: Terminal) -> No
 
     assert told.returncode == 1
     assert f"Redis: REDIS_URL={server.url}: it wants another user or password" in told.stderr
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A server with a user "clerk" who may not run scripts; both users have the password "right"."""
+    rights: dict[str, Any] = {"enabled": True, "passwords": ["+right"], "keys": ["*"]}
+    with RedisServer.start(port=0) as server, redis.Redis.from_url(server.url) as client:
+        client.acl_setuser("shop", **rights, commands=["+@all"])
+        client.acl_setuser("clerk", **rights, commands=["+@all", "-eval", "-evalsha"])
+        yield server
+
+
+REFUSALS = [
+    ("redis://shop:wrong@127.0.0.1:{port}", "it wants another user or password"),
+    ("redis://clerk:right@127.0.0.1:{port}", "User clerk has no permissions to run the 'evalsha' command"),
+    ("rediss://127.0.0.1:{port}", "perhaps it does not speak TLS, and the scheme should be redis"),
+]
+
+
+@pytest.mark.parametrize(("address", "reason"), REFUSALS)
+def test_what_redis_refuses_is_named(configured: Terminal, own_redis: RedisServer, address: str, reason: str) -> None:
+    told = configured.run("check", REDIS_URL=address.format(port=own_redis.port))
+
+    assert told.returncode == 1
+    (line,) = told.stderr.splitlines()
+    assert line.startswith("Redis: REDIS_URL=redis")
+    assert reason in line
+    assert ":right@" not in line
+    assert ":wrong@" not in line
+
+
+def test_rights_that_suffice_are_fine_and_nothing_is_left(configured: Terminal, own_redis: RedisServer) -> None:
+    told = configured.run("check", REDIS_URL=f"redis://shop:right@127.0.0.1:{own_redis.port}")
+
+    assert told.returncode == 0, told.stderr
+    with redis.Redis.from_url(own_redis.url) as client:
+        assert client.keys() == []
 
 
 def test_a_replica_is_a_problem(configured: Terminal) -> None:

@@ -18,7 +18,7 @@ from sqlmodel import Session
 
 from service.cache_cli import fetch_counts
 from service.config import ConfigurationError
-from service.embedded import PostgresServer
+from service.embedded import PostgresServer, RedisServer
 from service.server import claim_address, run_server
 from tests.cli.conftest import Running, Terminal, processes, serve, show
 from tests.databases import create_database, empty_database, migrate
@@ -83,6 +83,16 @@ def test_it_serves_without_redis_and_warns(configured: Terminal) -> None:
     assert requests.get(f"{url}/items/", timeout=5).json() == []
     assert "server.without_redis" in server.output
     assert "hunter2" not in server.output
+
+
+def test_it_serves_without_a_redis_that_refuses_and_says_why(configured: Terminal) -> None:
+    with RedisServer.start(port=0, extra_settings={"requirepass": "right"}) as redis_server:
+        server, url = serve(configured, REDIS_URL=f"redis://:wrong@127.0.0.1:{redis_server.port}")
+
+        assert requests.get(f"{url}/items/", timeout=5).headers["Cache-Status"].startswith("service; fwd=bypass")
+        assert "it wants another user or password" in server.output  # at the start
+        assert "cache.off" in server.output  # at the first read
+        assert "wrong" not in server.output
 
 
 def test_production_logs_one_json_event_for_each_request(configured: Terminal) -> None:
