@@ -20,8 +20,8 @@ NOT_FOUND = describe_problems(404)
 
 LIST_PATH = "/items/"
 MAX_DIGITS = len(str(MAX_ID)) - 1
-# So many items a process answers without looking into their entries anew.
-HOT_ITEMS = 1024
+# So many items a process answers without looking into their entries anew: some 20 MB if all are as long as they may be.
+HOT_ITEMS = 256
 
 ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
 Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
@@ -73,7 +73,6 @@ def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
     return Message(message="Item deleted successfully")
 
 
-@lru_cache(maxsize=HOT_ITEMS)
 def find_cached_route(path: str) -> CachedRoute | None:
     """Where the answer to a GET of `path`, without a query, is cached."""
     if path == LIST_PATH:

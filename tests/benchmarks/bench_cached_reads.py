@@ -30,11 +30,11 @@ APPLICATIONS = {
     "asynchronous": "tests.benchmarks.peers.asynchronous:app",
     "synchronous": "tests.benchmarks.peers.synchronous:app",
 }
-# At least so many times each peer's rate. The article does not cache single items, and a constant endpoint is itself no
-# ten times faster than one row by its primary key: those ratios are told, and held to nothing.
+# At least so many times each peer's rate. The article caches the list alone, so its single items come from PostgreSQL;
+# beside the synchronous peer's, ours are slowed by the load generator before the processor is busy: that is told only.
 LEAST = {
     "/items/": {"constant": 0.75, "asynchronous": 6, "synchronous": 10},
-    "/items/1": {"constant": 0.75, "asynchronous": 0, "synchronous": 0},
+    "/items/1": {"constant": 0.75, "asynchronous": 6, "synchronous": 0},
 }
 # What the constant endpoint calls its answers.
 CONSTANT_PATHS = {"/items/": "/list", "/items/1": "/item"}
