@@ -110,6 +110,19 @@ def test_production_logs_one_json_event_for_each_request(configured: Terminal) -
     }
 
 
+def test_a_hit_is_logged_with_its_request_id(configured: Terminal) -> None:
+    server, url = serve(configured, ENVIRONMENT="production")
+
+    def status() -> str:
+        return requests.get(f"{url}/items/", headers={"X-Request-ID": "f" * 32}, timeout=5).headers["Cache-Status"]
+
+    wait_until(lambda: status() == "service; hit", seconds=10)
+    server.stop()
+
+    events = [json.loads(line) for line in server.output.splitlines()]
+    assert {event.get("request_id") for event in events if event.get("path") == "/items/"} == {"f" * 32}
+
+
 def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
