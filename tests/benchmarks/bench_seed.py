@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
@@ -47,7 +48,7 @@ def seconds_to_seed(environment: dict[str, str]) -> float:
     return time.perf_counter() - began
 
 
-def seconds_to_copy(url: str, rows: list[tuple[object, ...]]) -> float:
+def seconds_to_copy(url: str, rows: Iterable[tuple[object, ...]]) -> float:
     began = time.perf_counter()
     with (
         psycopg.connect(url.replace("+psycopg", "", 1)) as connection,
