@@ -55,6 +55,8 @@ def make_server_config(settings: Settings, *, workers: int = 1, grace_seconds: i
         workers=workers,
         log_config=logging_config(settings.environment),
         server_header=False,
+        # Nothing here speaks WebSocket; an upgrade is ignored and gets the answer that it would get without.
+        ws="none",
         # uvicorn's 5 s would kill, again and again, a worker that starts on a busy machine.
         timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
         timeout_graceful_shutdown=grace_seconds or settings.shutdown_timeout_seconds,
