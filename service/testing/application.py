@@ -1,0 +1,126 @@
+"""The application under test, running in this process, and clients of it."""
+
+import os
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.testclient import TestClient
+
+from service.testing.configuration import Project
+from service.testing.errors import IsolationError, SetupError
+from service.testing.watch import unwatched
+
+
+class Client(TestClient):
+    """Starlette's TestClient on an application that is running already. It calls `after_request` after each request."""
+
+    __test__ = False
+
+    def __init__(self, running: "RunningApp", *, after_request: Callable[[], None], one_at_a_time: bool) -> None:
+        super().__init__(running.app)
+        self.portal = running.portal
+        self.app_state.update(running.lifespan_state)
+        self._after_request = after_request
+        self._turn = threading.Lock() if one_at_a_time else None
+
+    def send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as the class that is extended has it
+        """Send one request."""
+        if self._turn is not None and not self._turn.acquire(blocking=False):
+            raise IsolationError(
+                'Two requests at once cannot share one connection, as they would at isolation level "rollback".'
+                ' Mark the test with @pytest.mark.db(isolation="clone").'
+            )
+        try:
+            return super().send(*args, **kwargs)
+        finally:
+            if self._turn is not None:
+                self._turn.release()
+            self._after_request()
+
+
+class RunningApp:
+    """The application between its startup and its shutdown."""
+
+    def __init__(self, project: Project, environment: Mapping[str, str]) -> None:
+        self._project = project
+        factory = _find_factory(project)
+        with unwatched(), environment_set(environment):
+            self.app: Any = factory()
+            self._runner = TestClient(self.app)
+            self._runner.__enter__()
+        self.portal = self._runner.portal
+        self.lifespan_state = self._runner.app_state
+
+    @property
+    def sessions(self) -> "sessionmaker[Session]":
+        """The application's one session factory; raises SetupError."""
+        path = self._project.session_factory
+        found: Any = self.app
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if not isinstance(found, sessionmaker):
+            raise SetupError(
+                f"The application has no sessionmaker at {path!r}, so its sessions cannot join a test's transaction."
+                " Let its lifespan make one, keep it there and open every session with it, or name its place by"
+                " `db_session_factory` in the pytest configuration."
+            )
+        return found
+
+    def bind(self, target: Connection | Engine) -> None:
+        """Let every session of the application work on `target`, and in a savepoint of it if it is a connection."""
+        self.sessions.configure(bind=target, join_transaction_mode="create_savepoint")
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Undo what a test does to `dependency_overrides` and to the application's state."""
+        overrides: dict[Any, Any] = getattr(self.app, "dependency_overrides", {})
+        state: dict[str, Any] = self.app.state._state  # noqa: SLF001  # it has no other way to list its content
+        before = dict(overrides), dict(state)
+        try:
+            yield
+        finally:
+            for present, past in zip((overrides, state), before, strict=True):
+                if present != past:
+                    present.clear()
+                    present.update(past)
+
+    def stop(self) -> None:
+        """Shut the application down."""
+        with unwatched():
+            self._runner.__exit__()
+
+
+def _find_factory(project: Project) -> Callable[[], Any]:
+    if project.app_factory is None:
+        raise SetupError(
+            "The fixtures `app`, `client` and `live_server` need an application. Name the function that makes it by"
+            " `db_app_factory` in the pytest configuration, for example service.main:create_app."
+        )
+    try:
+        factory = pkgutil.resolve_name(project.app_factory)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SetupError(
+            f"`db_app_factory` in the pytest configuration is {project.app_factory!r}, which cannot be imported:"
+            f" {error}. Write module:function, and see that the module is on pytest's `pythonpath`."
+        ) from error
+    return factory  # type: ignore[no-any-return]
+
+
+@contextmanager
+def environment_set(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for as long as the application reads them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

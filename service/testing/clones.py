@@ -1,0 +1,119 @@
+"""Databases made ahead of time by a background thread, and dropped by it when they are no longer needed."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection as PsycopgConnection
+
+from service.testing.databases import WorkerDatabases
+from service.testing.errors import SetupError
+
+_AHEAD = 3
+# A database takes some 8 MB. Dropping one forces a checkpoint, so it waits for a quiet moment, but not for ever.
+_MOST_USELESS = 16
+_TAKE_SECONDS = 60
+_CLOSE_SECONDS = 10
+
+Connection = PsycopgConnection[Any]
+WarmUp = Callable[[str], Connection | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A fresh copy, and a connection to it if one was made ahead of time."""
+
+    name: str
+    warm: Connection | None
+
+
+class CloneStock:
+    """Copies of the template, a few of them on the shelf.
+
+    The thread works between tests that need a clone, not while one of them runs: taking puts no work on it unless the
+    shelf is empty, giving back does.
+    """
+
+    def __init__(self, databases: WorkerDatabases) -> None:
+        self._databases = databases
+        self._warm_up: WarmUp = lambda _: None
+        self._changed = threading.Condition()
+        self._wanted = 0
+        self._ready: deque[Clone] = deque()
+        self._useless: deque[str] = deque()
+        self._error: Exception | None = None
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="clones", daemon=True)
+        self._thread.start()
+
+    def connect_with(self, warm_up: WarmUp) -> None:
+        """Connect to each copy ahead of time; `warm_up` returns None when it cannot yet."""
+        self._warm_up = warm_up
+
+    def stock_up(self) -> None:
+        """Begin to make copies, because one will be taken soon."""
+        with self._changed:
+            self._wanted = _AHEAD
+            self._changed.notify_all()
+
+    def take(self) -> Clone:
+        """A fresh copy, in most cases made before; raises SetupError."""
+        with self._changed:
+            self._wanted = 0 if self._ready else 1
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._ready or self._error, _TAKE_SECONDS):
+                raise SetupError(
+                    f"PostgreSQL has made no copy of the template database in {_TAKE_SECONDS} s. Look what it waits for"
+                    " (pg_stat_activity tells), then run the tests again."
+                )
+            if self._ready:
+                return self._ready.popleft()
+        raise self._error or AssertionError("neither a copy nor an error")
+
+    def discard(self, name: str) -> None:
+        """Drop the database some time, in the background."""
+        with self._changed:
+            self._useless.append(name)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join(_CLOSE_SECONDS)
+        for clone in self._ready:
+            if clone.warm is not None:
+                clone.warm.close()
+
+    def _work(self) -> None:
+        try:
+            while job := self._next_job():
+                job()
+        except (SetupError, psycopg.Error) as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing or self._is_short() or self._useless)
+            if self._is_closing:
+                return None
+            if self._is_short() and len(self._useless) < _MOST_USELESS:
+                return self._add_copy
+            name = self._useless.popleft()
+            return lambda: self._databases.drop(name)
+
+    def _is_short(self) -> bool:
+        return len(self._ready) < self._wanted
+
+    def _add_copy(self) -> None:
+        name = self._databases.copy()
+        clone = Clone(name, self._warm_up(name))
+        with self._changed:
+            self._ready.append(clone)
+            self._changed.notify_all()

@@ -1,0 +1,139 @@
+"""Rows that many tests read: built once per module or run, and seen by rollback tests and clone tests alike."""
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from sqlalchemy import inspect as inspect_row
+from sqlmodel import Session
+
+from service.testing.errors import SetupError
+from service.testing.seeding import Destination, seed, storing
+from service.testing.watch import unwatched
+from service.testing.worker import Database, EngineFactory, Worker
+
+_ATTRIBUTE = "__db_data__"
+
+Scope = Literal["module", "session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A function that builds data, and how long its rows stay."""
+
+    build: Callable[..., Any]
+    scope: Scope
+
+    @property
+    def name(self) -> str:
+        """The name of its fixture."""
+        return self.build.__name__
+
+    @property
+    def key(self) -> str:
+        """The name that no other source has."""
+        return f"{self.build.__module__}:{self.build.__qualname__}"
+
+    @property
+    def needs(self) -> list[str]:
+        """The fixtures that the function asks for, `session` left out."""
+        return [name for name in inspect.signature(self.build).parameters if name != "session"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltData:
+    """The databases that hold the data: one to copy, one for rollback tests; and what the sources returned."""
+
+    template: str
+    database: Database
+    values: dict[str, Any]
+    module: str | None
+
+
+def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
+    """Make a fixture of a function that stores rows, run once per `scope` (and worker), in a database of its own.
+
+    The function may ask for `session` and for other db_data fixtures. What it stores need not be committed. Each test
+    gets what it returned as a copy; rows among it as objects of the test's own `session`.
+    """
+
+    def decorate(build: Callable[..., Any]) -> Any:  # noqa: ANN401  # what pytest.fixture returns
+        source = Source(build, scope)
+
+        def hand_out(**fixtures: Any) -> Any:  # noqa: ANN401  # whatever `build` returned
+            loan = fixtures["_loan"]
+            return _present(loan.data[source.name], loan.session)
+
+        # pytest reads from it which fixtures there must be; the other data is built before this.
+        names = dict.fromkeys(["_loan", *source.needs])
+        hand_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+        )
+        setattr(hand_out, _ATTRIBUTE, source)
+        return pytest.fixture(name=source.name)(hand_out)
+
+    return decorate
+
+
+def find_sources(item: pytest.Item) -> list[Source]:
+    """The data that a test asks for, each after what it is built on; that of the run before that of the module."""
+    info = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001  # pytest has no public way
+    definitions = (info.name2fixturedefs[name][-1] for name in info.names_closure if name in info.name2fixturedefs)
+    found = [source for definition in definitions if (source := getattr(definition.func, _ATTRIBUTE, None))]
+    sources = {
+        source.name: source for source in sorted(found, key=lambda source: (source.scope == "module", source.key))
+    }
+    order: dict[str, Source] = {}
+    for source in sources.values():
+        _add_in_order(source, sources, order)
+    return list(order.values())
+
+
+def _add_in_order(source: Source, sources: dict[str, Source], order: dict[str, Source]) -> None:
+    for name in source.needs:
+        if name in sources and name not in order:
+            _add_in_order(sources[name], sources, order)
+    order[source.name] = source
+
+
+def build_data(worker: Worker, sources: list[Source], make_engine: EngineFactory, module: str) -> BuiltData:
+    """Make the databases for these sources; raises SetupError."""
+    template = worker.database(worker.databases.copy())
+    engine = make_engine(template.url)
+    values: dict[str, Any] = {}
+    try:
+        with unwatched(), Session(engine, expire_on_commit=False) as session:
+            for source in sources:
+                seed(source.key)
+                with storing(Destination(lambda: session, commits=False)):
+                    values[source.name] = source.build(**_arguments(source, values, session))
+                session.commit()
+    finally:
+        engine.dispose()
+    worker.databases.seal(template.name)
+    database = worker.database(worker.databases.copy(template.name))
+    is_of_module = any(source.scope == "module" for source in sources)
+    return BuiltData(template.name, database, values, module if is_of_module else None)
+
+
+def _arguments(source: Source, values: dict[str, Any], session: Session) -> dict[str, Any]:
+    if unknown := [name for name in source.needs if name not in values]:
+        raise SetupError(
+            f"The db_data function {source.key} asks for {', '.join(unknown)}. It can have `session`, and other db_data"
+            " fixtures of the same or a longer scope."
+        )
+    asks_for_session = "session" in inspect.signature(source.build).parameters
+    return {name: values[name] for name in source.needs} | ({"session": session} if asks_for_session else {})
+
+
+def _present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
+    if isinstance(value, list | tuple | set):
+        return type(value)(_present(element, session) for element in value)
+    if isinstance(value, dict):
+        return {name: _present(element, session) for name, element in value.items()}
+    if inspect_row(value, raiseerr=False) is not None and not isinstance(value, type):
+        return session.merge(value, load=False)
+    return deepcopy(value)

@@ -1,0 +1,59 @@
+"""The databases of one worker: made, recorded, sealed and dropped, from any of its threads."""
+
+import threading
+
+from service.testing.ownership import (
+    Owner,
+    claim,
+    connect_admin,
+    create_database,
+    drop_database,
+    seal_database,
+    write_record,
+)
+
+
+class WorkerDatabases:
+    """Databases owned by this worker for as long as this object is open. They are copies of `template`, unless told."""
+
+    def __init__(self, admin_url: str, owner: Owner, *, template: str, strategy: str | None) -> None:
+        self._owner = owner
+        self._template = template
+        self._strategy = strategy
+        self._lock = threading.Lock()
+        self._number = 0
+        self._admin = connect_admin(admin_url, owner)
+        claim(self._admin, owner)
+
+    def copy(self, template: str | None = None) -> str:
+        """Make a database and return its name; raises SetupError."""
+        with self._lock:
+            name = self._owner.database_name(self._number)
+            self._number += 1
+            create_database(
+                self._admin, name, self._owner.record(), template=template or self._template, strategy=self._strategy
+            )
+        return name
+
+    def keep(self, name: str, test: str) -> None:
+        """Leave the database to whoever looks into why `test` failed."""
+        self.note(name, kept=test)
+
+    def note(self, name: str, **extra: object) -> None:
+        """Add to the record of database `name`."""
+        with self._lock:
+            write_record(self._admin, name, self._owner.record(**extra))
+
+    def seal(self, name: str) -> None:
+        """Let nobody connect to database `name` any more, so that it can be copied at any time."""
+        with self._lock:
+            seal_database(self._admin, name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, with everybody in it."""
+        with self._lock:
+            drop_database(self._admin, name)
+
+    def close(self) -> None:
+        """Show that these databases are nobody's any more."""
+        self._admin.close()

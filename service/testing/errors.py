@@ -1,0 +1,9 @@
+"""The errors of the kit. Each message is one paragraph: what, where, what to do."""
+
+
+class SetupError(Exception):
+    """The run cannot begin as it is configured; pytest shows it as a usage error."""
+
+
+class IsolationError(Exception):
+    """A test did what its isolation level cannot show; the message names the marker to add."""

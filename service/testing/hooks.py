@@ -1,0 +1,147 @@
+"""The plugin of each process that runs tests: what happens around a test."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from service.testing import seeding
+from service.testing.errors import IsolationError, SetupError
+from service.testing.lease import Lease
+from service.testing.lender import LENDER, WATCH, Lender, choose_level
+from service.testing.plugin import PROJECT
+from service.testing.queries import describe
+from service.testing.watch import Isolation, Watch, judge_by, recording
+
+pytest_plugins = ("service.testing.fixtures",)
+
+_ALONE = "main"
+_OUTER = pytest.StashKey[Watch | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the lender, which starts nothing yet."""
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        config.stash[LENDER] = Lender(config.stash[PROJECT], lambda: _given_lease(workerinput), workerinput["workerid"])
+    else:
+        config.stash[LENDER] = Lender(config.stash[PROJECT], lambda: _own_lease(config), _ALONE)
+
+
+def _given_lease(workerinput: dict[str, Any]) -> Lease:
+    if workerinput["db_lease"] is None:
+        raise SetupError(workerinput["db_problem"])
+    return Lease.unpack(workerinput["db_lease"])
+
+
+def _own_lease(config: pytest.Config) -> Lease:
+    # Not at the top: it brings Alembic, and a run without a database needs none.
+    config.pluginmanager.import_plugin("service.testing.controller")
+    from service.testing.controller import find_lease  # noqa: PLC0415
+
+    return find_lease(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start everything as soon as it is known that a test needs it, so that a run that cannot work ends here."""
+    if session.config.getoption("collectonly"):
+        return
+    try:
+        levels = {choose_level(item)[0] for item in session.items}
+        if levels - {Isolation.NONE}:
+            stock = session.config.stash[LENDER].worker().stock
+            if Isolation.CLONE in levels:
+                stock.stock_up()
+    except SetupError as error:
+        _refuse(session, error)
+
+
+def _refuse(session: pytest.Session, error: SetupError) -> None:
+    workeroutput: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if workeroutput is None:
+        raise pytest.UsageError(str(error)) from None
+    workeroutput["db_refused"] = str(error)
+    pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say which template, which the header could not know yet."""
+    lender = config.stash[LENDER]
+    return [f"database template: {lender.worker().lease.template.describe()}"] if lender.has_begun else []
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Give the test its level and its random data."""
+    level, is_declared = choose_level(item)
+    watch = item.stash[WATCH] = Watch(item.nodeid, level, is_declared)
+    item.config.stash[LENDER].report.tests[level.value] += 1
+    item.stash[_OUTER] = judge_by(watch)
+    seeding.seed(item.nodeid)
+    try:
+        yield
+    except SetupError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test for what its level cannot show, even if the application swallowed that; bound its queries."""
+    watch = item.stash[WATCH]
+    marker = item.get_closest_marker("max_queries")
+    try:
+        if marker is None:
+            yield
+        else:
+            with recording() as queries:
+                yield
+            if len(queries) > marker.args[0]:
+                listing = describe(queries, item.config.rootpath)
+                pytest.fail(
+                    f"{len(queries)} queries were sent, at most {marker.args[0]} are allowed:\n{listing}", pytrace=False
+                )
+    except Exception as error:
+        for violation in watch.violations:
+            if violation is not error:
+                error.add_note(str(violation))
+        raise
+    if watch.violations:
+        pytest.fail("\n".join(map(str, watch.violations)), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Take everything back."""
+    try:
+        yield
+    except IsolationError as error:
+        pytest.fail(str(error), pytrace=False)
+    finally:
+        judge_by(item.stash[_OUTER])
+        item.config.stash[LENDER].leave_module(item, nextitem)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell how to open the database of a clone test that failed."""
+    report = yield
+    is_worth_keeping = report.failed and report.when != "teardown"
+    if is_worth_keeping and (advice := item.config.stash[LENDER].keep(item)):
+        report.sections.append(("database", advice))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the databases go, and hand the report over."""
+    config = session.config
+    lender = config.stash[LENDER]
+    lender.close()
+    workeroutput: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if workeroutput is not None:
+        workeroutput["db_report"] = lender.report.pack()
+    elif lender.has_begun:
+        from service.testing.controller import add_report  # noqa: PLC0415
+
+        add_report(config, lender.report)

@@ -1,0 +1,145 @@
+"""Who lends databases to tests: at which level, with which data, and what becomes of a database afterwards."""
+
+from collections.abc import Callable
+
+import pytest
+
+from service.testing.clone_engine import CloneEngine
+from service.testing.clones import Clone
+from service.testing.configuration import Project
+from service.testing.data import BuiltData, build_data, find_sources
+from service.testing.errors import SetupError
+from service.testing.keeping import keep_database
+from service.testing.lease import Lease
+from service.testing.loans import CloneLoan, Loan, RollbackLoan
+from service.testing.report import Report
+from service.testing.watch import Isolation, Watch, unwatched
+from service.testing.worker import EngineFactory, Worker
+
+WATCH = pytest.StashKey[Watch]()
+FAILED = pytest.StashKey[bool]()
+
+
+def choose_level(item: pytest.Item) -> tuple[Isolation, bool]:
+    """The isolation level of a test, and whether it was asked for; raises SetupError for one that does not exist."""
+    fixtures = getattr(item, "fixturenames", ())
+    marker = item.get_closest_marker("db")
+    declared = marker.kwargs.get("isolation", *marker.args[:1]) if marker and (marker.kwargs or marker.args) else None
+    if declared is not None and declared not in set(Isolation):
+        levels = ", ".join(repr(level.value) for level in Isolation)
+        raise SetupError(
+            f"{item.nodeid} is marked db(isolation={declared!r}). The levels are {levels}; write one of them."
+        )
+    if "live_server" in fixtures:
+        if declared not in {None, Isolation.CLONE}:
+            raise SetupError(
+                f"{item.nodeid} asks for live_server, which is another process and sees only what is committed, and is"
+                f' marked db(isolation="{declared}"). Remove the marker, or write isolation="clone".'
+            )
+        return Isolation.CLONE, True
+    if declared is not None:
+        return Isolation(declared), True
+    return (Isolation.ROLLBACK if "_loan" in fixtures or marker else Isolation.NONE), marker is not None
+
+
+class Lender:
+    """This process's databases, for one test at a time; the worker behind them is made for the first that needs it."""
+
+    def __init__(self, project: Project, lease: Callable[[], Lease], worker_id: str) -> None:
+        self.report = Report()
+        self._project = project
+        self._lease = lease
+        self._worker_id = worker_id
+        self._worker: Worker | None = None
+        self._loan: Loan | None = None
+        self._clone_engine: CloneEngine | None = None
+        self._data: dict[tuple[str, ...], BuiltData] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any test needed a database."""
+        return self._worker is not None
+
+    def worker(self) -> Worker:
+        """This process's share of the run; raises SetupError."""
+        if self._worker is None:
+            self._worker = Worker(self._project, self._lease(), self._worker_id)
+        return self._worker
+
+    def lend(self, item: pytest.Item, make_engine: EngineFactory) -> Loan:
+        """Prepare a database for the test; raises SetupError."""
+        watch = item.stash[WATCH]
+        worker = self.worker()
+        data = self._find_data(item, make_engine)
+        if watch.level is Isolation.CLONE:
+            self._loan = self._lend_clone(worker, data, make_engine)
+            return self._loan
+        if watch.level is Isolation.NONE:
+            raise SetupError(
+                f'{item.nodeid} is marked db(isolation="none") and asks for a fixture that needs a database.'
+                " Remove the marker, or the fixture."
+            )
+        database = data.database if data else worker.base
+        with self.report.measured("rollback: begin"):
+            loan = RollbackLoan(worker, database, data.values if data else {}, worker.shared(make_engine, database))
+            loan.join(watch)
+        return loan
+
+    def _lend_clone(self, worker: Worker, data: BuiltData | None, make_engine: EngineFactory) -> CloneLoan:
+        with self.report.measured("clone: acquire"):
+            clone = Clone(worker.databases.copy(data.template), None) if data else worker.stock.take()
+        database = worker.database(clone.name)
+        if self._clone_engine is None:
+            self._clone_engine = CloneEngine(make_engine, database)
+            worker.stock.connect_with(self._clone_engine.warm_up)
+        engine = self._clone_engine.point_at(database, clone.warm)
+        return CloneLoan(worker, database, data.values if data else {}, engine)
+
+    def take_back(self, item: pytest.Item, loan: Loan) -> None:
+        """End the loan. The database of a failed clone test stays, and the report tells how to open it."""
+        self._loan = None
+        is_clone = isinstance(loan, CloneLoan)
+        with self.report.measured("clone: end" if is_clone else "rollback: end"):
+            loan.end()
+        if is_clone:
+            loan.worker.stock.stock_up()
+            if not item.stash.get(FAILED, False):
+                loan.worker.stock.discard(loan.database.name)
+
+    def keep(self, item: pytest.Item) -> str | None:
+        """Keep the database of a clone test that has failed; return how to open it."""
+        if not isinstance(self._loan, CloneLoan) or item.stash.get(FAILED, False):
+            return None
+        item.stash[FAILED] = True
+        return keep_database(self.worker(), self._loan.database, item)
+
+    def _find_data(self, item: pytest.Item, make_engine: EngineFactory) -> BuiltData | None:
+        if not (sources := find_sources(item)):
+            return None
+        module = item.nodeid.partition("::")[0]
+        key = tuple(f"{source.key} {module if source.scope == 'module' else ''}" for source in sources)
+        if key not in self._data:
+            with self.report.measured("db_data: build"), unwatched():
+                self._data[key] = build_data(self.worker(), sources, make_engine, module)
+        return self._data[key]
+
+    def leave_module(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Drop the data of the module that `item` was the last test of."""
+        module = item.nodeid.partition("::")[0]
+        if not self._data or (nextitem and nextitem.nodeid.partition("::")[0] == module):
+            return
+        for key, data in list(self._data.items()):
+            if data.module == module:
+                del self._data[key]
+                self.worker().forget(data.database)
+                self.worker().stock.discard(data.template)
+
+    def close(self) -> None:
+        """Let everything go."""
+        if self._clone_engine is not None:
+            self._clone_engine.close()
+        if self._worker is not None:
+            self._worker.close()
+
+
+LENDER = pytest.StashKey[Lender]()

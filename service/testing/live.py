@@ -1,0 +1,93 @@
+"""A real server process on this test's database, for tests of what only a process can show."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from service.testing.configuration import Project
+from service.testing.errors import SetupError
+
+_SCRIPT = Path(__file__).with_name("live_process.py")
+_START_SECONDS = 30
+_STOP_SECONDS = 15
+
+
+class LiveServer:
+    """A server process. `url` has no slash at its end."""
+
+    def __init__(self, project: Project, environment: Mapping[str, str], log: Path) -> None:
+        if project.app_factory is None:
+            raise SetupError("The fixture `live_server` needs `db_app_factory` in the pytest configuration.")
+        self._log = log
+        # The listener is ours: there is no free port to guess, and connections wait in its backlog from the start.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            with log.open("wb") as output:
+                self.process = subprocess.Popen(
+                    [sys.executable, str(_SCRIPT)],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=project.root,
+                    pass_fds=[listener.fileno()],
+                )
+            order = {
+                "factory": project.app_factory,
+                "environment": dict(environment),
+                "path": [path or os.getcwd() for path in sys.path],  # noqa: PTH109  # as the import system reads ''
+                "listener": listener.fileno(),
+            }
+            self._pipe = cast("IO[bytes]", self.process.stdin)
+            self._pipe.write(json.dumps(order).encode() + b"\n")
+            self._pipe.flush()
+
+    def await_start(self) -> None:
+        """Return when the server answers; raises SetupError with its last words when it ends instead."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if self._answers():
+                return
+        self.stop()
+        words = " / ".join(self._log.read_text(errors="replace").split("\n")[-4:]).strip(" /") or "nothing"
+        raise SetupError(f"The live server did not start. The last it said: {words}. Its whole log is {self._log}.")
+
+    def _answers(self) -> bool:
+        try:
+            # Any answer is one. It waits in the backlog until the application has started.
+            urlopen(f"{self.url}/", timeout=1).close()  # noqa: S310  # our own address
+        except URLError as error:
+            return hasattr(error, "code")
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop the server as an operator would, with SIGTERM; kill it when it does not end."""
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._pipe.close()
+
+
+@contextmanager
+def serving(project: Project, environment: Mapping[str, str], log: Path) -> Iterator[LiveServer]:
+    """A live server, stopped at the end."""
+    server = LiveServer(project, environment, log)
+    try:
+        server.await_start()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()

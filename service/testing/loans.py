@@ -1,0 +1,143 @@
+"""What one test has on loan: a database at its isolation level, and what works on it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from service.testing.application import Client, RunningApp
+from service.testing.rollback import SharedConnection
+from service.testing.watch import Watch
+from service.testing.worker import Database, Worker
+
+
+class Loan(ABC):
+    """A database for one test. Everything on it is made when it is first asked for."""
+
+    # Whether factories commit: needed where the application has connections of its own.
+    commits: bool
+
+    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any]) -> None:
+        self.worker = worker
+        self.database = database
+        self.data = data
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """An engine on the database."""
+
+    @cached_property
+    @abstractmethod
+    def session(self) -> Session:
+        """The test's own session."""
+
+    @abstractmethod
+    def running_app(self) -> AbstractContextManager[RunningApp]:
+        """The application on the database, for as long as the context lasts."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Close what was opened; raises IsolationError for what only the end shows."""
+
+    @cached_property
+    def redis_url(self) -> str:
+        """The URL of the worker's Redis, emptied for this test."""
+        self.worker.flush_redis()
+        return self.worker.redis_url
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of an application on this database."""
+        redis_url = self.redis_url if self.worker.project.uses_redis else ""
+        return self.worker.project.fill_environment(database_url=self.database.url, redis_url=redis_url)
+
+    def client(self, running: RunningApp) -> Client:
+        """A new client of the application."""
+        return Client(running, after_request=self._after_request, one_at_a_time=not self.commits)
+
+    def _after_request(self) -> None:
+        """Let the test's session read anew what the application may have changed, but keep what the test has set."""
+        if (session := self.__dict__.get("session")) is not None:
+            changed = session.dirty
+            for row in session.identity_map.values():
+                if row not in changed:
+                    session.expire(row)
+
+
+class RollbackLoan(Loan):
+    """The worker's database, inside of a transaction that is never committed."""
+
+    commits = False
+
+    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any], shared: SharedConnection) -> None:
+        super().__init__(worker, database, data)
+        self._transaction = shared.begin()
+
+    def join(self, watch: Watch) -> None:
+        """Let `watch` judge what is said on the shared connection."""
+        watch.database, watch.shared = self.database.name, self._transaction.driver
+
+    @property
+    def engine(self) -> Engine:
+        """The worker's engine; the watch refuses connections."""
+        return self._transaction.connection.engine
+
+    @cached_property
+    def session(self) -> Session:
+        """A session whose commits release a savepoint."""
+        return Session(self._transaction.connection, join_transaction_mode="create_savepoint")
+
+    @contextmanager
+    def running_app(self) -> Iterator[RunningApp]:
+        """The worker's one application, its sessions on the shared connection."""
+        running = self.worker.app(self.environment())
+        running.bind(self._transaction.connection)
+        with running.restored():
+            yield running
+
+    def end(self) -> None:
+        """Undo the transaction; the session last, whose savepoint is gone by then, so that closing it sends nothing."""
+        try:
+            self._transaction.undo()
+        finally:
+            if "session" in self.__dict__:
+                self.session.close()
+
+
+class CloneLoan(Loan):
+    """A database of the test's own, with real commits."""
+
+    commits = True
+
+    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any], engine: Engine) -> None:
+        super().__init__(worker, database, data)
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """An engine like the application's."""
+        return self._engine
+
+    @cached_property
+    def session(self) -> Session:
+        """An ordinary session."""
+        return Session(self._engine)
+
+    @contextmanager
+    def running_app(self) -> Iterator[RunningApp]:
+        """An application of the test's own, with its startup and its shutdown."""
+        running = RunningApp(self.worker.project, self.environment())
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    def end(self) -> None:
+        """Close the connections; what the database holds stays."""
+        if "session" in self.__dict__:
+            self.session.close()
+        self._engine.dispose()

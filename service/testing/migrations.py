@@ -1,0 +1,114 @@
+"""Running the project's Alembic migrations, in this process and without a trace in its logging."""
+
+import io
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import NullPool, create_engine
+
+from service.testing.configuration import Project
+from service.testing.errors import SetupError
+from service.testing.watch import unwatched
+
+
+def read_config(project: Project) -> Config:
+    """The project's Alembic configuration, which prints nothing; raises SetupError."""
+    if project.alembic_config is None:
+        raise SetupError(
+            "There is no Alembic configuration file to build the test database with. Name it by `db_alembic_config` in"
+            " the pytest configuration, from the root directory (the default is alembic.ini)."
+        )
+    return Config(project.alembic_config, stdout=io.StringIO(), output_buffer=io.StringIO())
+
+
+def migration_files(project: Project) -> list[Path]:
+    """Every file that decides what the migrations make, in a stable order; raises SetupError."""
+    config = read_config(project)
+    script = _read_script(config)
+    folders = [Path(script.dir), *map(Path, script._version_locations)]  # noqa: SLF001  # its public twin is deprecated
+    files = {path.resolve() for folder in folders for path in folder.rglob("*.py") if "__pycache__" not in path.parts}
+    return sorted({*files, Path(str(config.config_file_name)).resolve()})
+
+
+def _read_script(config: Config) -> ScriptDirectory:
+    try:
+        return ScriptDirectory.from_config(config)
+    except CommandError as error:
+        raise SetupError(f"The migrations that {config.config_file_name} names cannot be read: {error}.") from error
+
+
+def migrate(project: Project, url: str) -> None:
+    """Bring the database at `url` to the one head, and leave no connection to it; raises SetupError."""
+    config = read_config(project)
+    heads = _read_script(config).get_heads()
+    if len(heads) > 1:
+        raise SetupError(
+            f"The migrations have {len(heads)} heads: {', '.join(sorted(heads))}. Join them with `alembic merge heads`,"
+            " or correct the down_revision of one, then run the tests again."
+        )
+    with said_plainly(project):
+        upgrade(config, url, "head")
+
+
+def upgrade(config: Config, url: str, revision: str) -> None:
+    """Run Alembic's upgrade through a connection that is closed, with its pool, whatever happens."""
+    # Without a pool: a connection that lingers would keep the database from being copied.
+    engine = create_engine(url, poolclass=NullPool)
+    with unwatched(), preserved_logging(), engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+@contextmanager
+def preserved_logging() -> Iterator[None]:
+    """Undo what an env.py does to logging (fileConfig silences every logger that exists) and to standard output."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    before = [(logger, logger.disabled, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for logger, disabled, own_handlers, own_level, propagate in before:
+            logger.disabled, logger.propagate = disabled, propagate
+            logger.handlers[:] = own_handlers
+            logger.setLevel(own_level)
+
+
+@contextmanager
+def said_plainly(project: Project) -> Iterator[None]:
+    """Raise SetupError, naming the migration, from whatever a migration raises (env.py may call sys.exit)."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        where = _find_migration(error, project)
+        raise SetupError(
+            f"The migrations do not run on an empty database: {where}{_first_line(error)}. The half-built database was"
+            " removed. Correct the migration, then run the tests again."
+        ) from error
+
+
+def _find_migration(error: BaseException, project: Project) -> str:
+    """The innermost place in a migration that the error came through, as `path:line: `; empty when there is none."""
+    files = set(map(str, migration_files(project)))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if str(path) in files:
+            shown = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+            return f"{shown}:{frame.lineno}: "
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

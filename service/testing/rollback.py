@@ -1,0 +1,82 @@
+"""One connection for all rollback tests of a worker: a transaction around each test, undone at its end."""
+
+from typing import Any
+
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from service.testing.errors import IsolationError
+from service.testing.watch import unwatched
+
+_DEFERRABLE = text(
+    "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferrable)"
+    " OR EXISTS (SELECT FROM pg_trigger WHERE tgdeferrable)"
+)
+# One round trip. Session-level advisory locks survive a ROLLBACK.
+_UNDO = b"ROLLBACK; SELECT pg_advisory_unlock_all()"
+
+
+class SharedConnection:
+    """The connection, opened when the first test needs it and again when a test has broken it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._has_deferrable = False
+
+    def begin(self) -> "TestTransaction":
+        """Begin a test's transaction; PostgreSQL hears of it with the first statement."""
+        if self._connection is None or self._connection.closed or self._connection.invalidated:
+            with unwatched():
+                self._connection = self._open()
+        return TestTransaction(self._connection, has_deferrable=self._has_deferrable)
+
+    def close(self) -> None:
+        """Close the connection, with its pool."""
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+
+    def _open(self) -> Connection:
+        connection = self._engine.connect()
+        # The application's bound on silence would end a test that a person is stepping through.
+        connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        self._has_deferrable = connection.execute(_DEFERRABLE).scalar_one()
+        connection.commit()
+        return connection
+
+
+class TestTransaction:
+    """A transaction on the shared connection, from a test's beginning to its end."""
+
+    __test__ = False
+
+    def __init__(self, connection: Connection, *, has_deferrable: bool) -> None:
+        self.connection = connection
+        self.driver: Any = connection.connection.dbapi_connection
+        self._transaction = connection.begin()
+        self._has_deferrable = has_deferrable
+
+    def undo(self) -> None:
+        """Take everything back; raises IsolationError when COMMIT would have failed on a deferred constraint."""
+        if self.driver.closed:
+            self._transaction.close()
+            self.connection.invalidate()
+            return
+        try:
+            if self._has_deferrable and self.driver.info.transaction_status == TransactionStatus.INTRANS:
+                self._check_deferred()
+        finally:
+            if self.driver.info.transaction_status != TransactionStatus.IDLE:
+                self.driver.pgconn.exec_(_UNDO)
+            # SQLAlchemy and the driver have only to take note of it.
+            self._transaction.rollback()
+
+    def _check_deferred(self) -> None:
+        try:
+            with unwatched():
+                self.connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        except DBAPIError as error:
+            problem = " ".join(str(error.orig).split())
+            raise IsolationError(f"A COMMIT would have failed on a deferred constraint: {problem}") from error

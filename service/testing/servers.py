@@ -1,0 +1,113 @@
+"""Which servers the run uses, and why: those of TEST_DATABASE_URL and TEST_REDIS_URL, of docker compose, or embedded.
+
+Never those of DATABASE_URL and REDIS_URL: they are the application's own data.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from service.embedded import EmbeddedError, PostgresServer
+from service.testing import compose
+from service.testing.addresses import check_postgres_url, check_redis_url, for_libpq, mask
+from service.testing.configuration import Project
+from service.testing.errors import SetupError
+from service.testing.ownership import LOCK_DATABASE, connect_admin
+
+OLDEST_POSTGRES = 14
+# A worker holds two connections for itself; the rest is for the application's pool and a live server's.
+_CONNECTIONS_PER_WORKER = 44
+_CONNECTIONS_OF_RUN = 20
+
+Server = TypeVar("Server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where the servers are. Without `redis_url` each worker starts a Redis of its own."""
+
+    postgres_url: str
+    postgres_version: int
+    redis_url: str | None
+    # Of an embedded server: psql, pg_dump and the others. None when the server outlives the run.
+    bin_directory: str | None
+
+    @property
+    def admin_url(self) -> str:
+        """The database in which databases are made and locks are taken."""
+        return for_libpq(self.postgres_url, LOCK_DATABASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the environment and the command line ask for."""
+
+    services: Literal["auto", "compose"]
+    allow_remote: bool
+    database_url: str | None
+    redis_url: str | None
+
+    @classmethod
+    def read(cls, *, services: Literal["auto", "compose"], allow_remote: bool, environ: Mapping[str, str]) -> "Choice":
+        """Check what was asked for, before anything is started; raises SetupError."""
+        database_url, redis_url = environ.get("TEST_DATABASE_URL"), environ.get("TEST_REDIS_URL")
+        if database_url:
+            check_postgres_url("TEST_DATABASE_URL", database_url, allow_remote=allow_remote)
+        if redis_url:
+            check_redis_url("TEST_REDIS_URL", redis_url, allow_remote=allow_remote)
+        return cls(services=services, allow_remote=allow_remote, database_url=database_url, redis_url=redis_url)
+
+    def describe(self) -> tuple[str, str]:
+        """One phrase each on PostgreSQL and Redis: which one, and why."""
+        if self.services == "compose":
+            return "docker compose (--services=compose)", "docker compose (--services=compose)"
+        return (
+            f"{mask(self.database_url)} (TEST_DATABASE_URL)"
+            if self.database_url
+            else "embedded, TEST_DATABASE_URL is not set",
+            f"{mask(self.redis_url)} (TEST_REDIS_URL)"
+            if self.redis_url
+            else "embedded, one per worker, TEST_REDIS_URL is not set",
+        )
+
+
+def start(choice: Choice, project: Project, *, run: str, workers: int, undo: ExitStack) -> Servers:
+    """Start what has to be started, to be stopped by `undo`; raises SetupError."""
+    postgres_url, redis_url = choice.database_url, choice.redis_url
+    if choice.services == "compose":
+        postgres_url, redis_url = undo.enter_context(compose.up(project.compose_file, name=f"t_{project.name}_{run}"))
+    bin_directory = None
+    if postgres_url is None:
+        connections = _CONNECTIONS_OF_RUN + _CONNECTIONS_PER_WORKER * max(workers, 1)
+        server = explained(lambda: PostgresServer.start(max_connections=connections))
+        undo.callback(server.stop)
+        postgres_url, bin_directory = server.url(LOCK_DATABASE), str(server.bin_directory)
+    return Servers(
+        postgres_url=postgres_url,
+        postgres_version=check_version(postgres_url),
+        redis_url=redis_url,
+        bin_directory=bin_directory,
+    )
+
+
+def explained(start_server: Callable[[], Server]) -> Server:
+    """What `start_server` returns; SetupError in place of an EmbeddedError."""
+    try:
+        return start_server()
+    except EmbeddedError as error:
+        # The embedded servers serve the application also, and speak of its variables.
+        advice = str(error).replace("DATABASE_URL", "TEST_DATABASE_URL").replace("REDIS_URL", "TEST_REDIS_URL")
+        raise SetupError(advice) from error
+
+
+def check_version(url: str) -> int:
+    """The server's version as PostgreSQL counts it (180004 is 18.4); raises SetupError when it is too old."""
+    with connect_admin(for_libpq(url, LOCK_DATABASE)) as admin:
+        version = admin.info.server_version
+    if version < OLDEST_POSTGRES * 10_000:
+        raise SetupError(
+            f"The PostgreSQL server of TEST_DATABASE_URL is version {version // 10_000}; the tests need"
+            f" {OLDEST_POSTGRES} or newer. Upgrade it, or unset TEST_DATABASE_URL to use an embedded server."
+        )
+    return version

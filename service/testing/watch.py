@@ -1,0 +1,223 @@
+"""What a test may do to PostgreSQL at its isolation level, and what it did: a listener on every engine.
+
+A level that cannot show something says so, instead of letting the test pass or fail for the wrong reason.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from weakref import WeakSet
+
+from psycopg import Connection as PsycopgConnection
+from sqlalchemy import Engine, Pool, event
+from sqlalchemy.engine import ExceptionContext
+
+from service.testing.errors import IsolationError
+from service.testing.queries import Query, find_call_site, shorten
+
+_OUR_DATABASES = re.compile(r"(t_[a-z0-9]+_[0-9a-f]+_[a-z0-9]+_[0-9]+|tpl_[0-9a-f]+)")
+_SAVEPOINT_NOISE = re.compile(r"\s*(SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)\b", re.IGNORECASE)
+_FROZEN_CLOCK = re.compile(
+    r"\b(now\s*\(|transaction_timestamp\s*\(|(current_timestamp|localtimestamp|current_date|current_time)\b)",
+    re.IGNORECASE,
+)
+_NOT_SHOWN = (
+    (
+        re.compile(r"\s*(UN)?LISTEN\b|\s*NOTIFY\b|.*\bpg_notify\s*\(", re.IGNORECASE | re.DOTALL),
+        "NOTIFY is delivered at COMMIT",
+    ),
+    (
+        re.compile(r"\s*SET\s+(LOCAL\s+|SESSION\s+)?(TRANSACTION|SESSION\s+CHARACTERISTICS)\b", re.IGNORECASE),
+        "SET TRANSACTION belongs at the beginning of a transaction",
+    ),
+    (
+        re.compile(
+            r"\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO))\b", re.IGNORECASE
+        ),
+        "a transaction cannot be begun or ended by a statement",
+    ),
+)
+_NO_SUCH_SAVEPOINT = "3B001"
+_IN_A_TRANSACTION = "25001"
+
+
+class Isolation(StrEnum):
+    """How a test is kept from others: see the chapter on testing."""
+
+    ROLLBACK = "rollback"
+    CLONE = "clone"
+    NONE = "none"
+
+
+@dataclass(slots=True)
+class Watch:
+    """One test, as its engines see it."""
+
+    test: str
+    level: Isolation
+    is_declared: bool
+    database: str | None = None
+    shared: PsycopgConnection[Any] | None = None
+    recorded: list[Query] | None = None
+    violations: list[IsolationError] = field(default_factory=list)
+    _transactions: int = 0
+    _clock_read_in: int | None = None
+    _older_threads: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
+
+    def fail(self, deed: str) -> IsolationError:
+        """Remember, and return to be raised, that the test did what its level cannot show."""
+        wanted = Isolation.CLONE if self.level is Isolation.ROLLBACK else Isolation.ROLLBACK
+        error = IsolationError(
+            f"{self.test} runs at isolation level {self.level.value!r}, and {deed}."
+            f' Mark the test with @pytest.mark.db(isolation="{wanted.value}").'
+        )
+        # The application may swallow it; the end of the test does not.
+        self.violations.append(error)
+        return error
+
+    def is_background(self) -> bool:
+        """Whether the present thread was there before the test: the application's own housekeeping."""
+        thread = threading.current_thread()
+        return thread is not threading.main_thread() and thread in self._older_threads and _cause.get() is not self
+
+    def check_checkout(self, database: str) -> None:
+        """Raise IsolationError when this test must not take a connection to `database`."""
+        if self.level is Isolation.NONE and (self.is_declared or _OUR_DATABASES.fullmatch(database)):
+            raise self.fail("it has sent a query to a database")
+        if self.level is Isolation.ROLLBACK and database == self.database:
+            raise self.fail("a second connection was opened, which does not see what the first has not committed")
+
+    def check_statement(self, statement: str) -> None:
+        """Raise IsolationError when the shared connection would answer `statement` with a half-truth."""
+        facts = _classify(statement)
+        if facts.opens_transaction:
+            self._transactions += 1
+        if facts.not_shown:
+            raise self.fail(f"{facts.not_shown}, which does not happen here: {shorten(statement)}")
+        if facts.reads_clock:
+            if self._clock_read_in not in {None, self._transactions}:
+                raise self.fail(
+                    "now() is frozen at the test's first statement, though a second transaction reads it"
+                    f" (statement_timestamp() is not): {shorten(statement)}"
+                )
+            self._clock_read_in = self._transactions
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    opens_transaction: bool
+    not_shown: str | None
+    reads_clock: bool
+
+
+@lru_cache(maxsize=2048)
+def _classify(statement: str) -> _Facts:
+    return _Facts(
+        opens_transaction=statement.startswith("SAVEPOINT"),
+        not_shown=next((reason for pattern, reason in _NOT_SHOWN if pattern.match(statement)), None),
+        reads_clock=_FROZEN_CLOCK.search(statement) is not None,
+    )
+
+
+@lru_cache(maxsize=2048)
+def is_noise(statement: str) -> bool:
+    """Whether `statement` only marks where a transaction would begin or end."""
+    return _SAVEPOINT_NOISE.match(statement) is not None
+
+
+class _State:
+    watch: Watch | None = None
+    installed = False
+
+
+_state = _State()
+# Requests run in threads that are older than the test, but inherit its context; threads of the lifespan do not.
+_cause: ContextVar[Watch | None] = ContextVar("cause", default=None)
+
+
+def judge_by(watch: Watch | None) -> Watch | None:
+    """Judge by `watch` from now on, or by nothing; return what was judged by before (a test may run pytest itself)."""
+    if not _state.installed:
+        _install()
+    before, _state.watch = _state.watch, watch
+    _cause.set(watch)
+    return before
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """The kit's own work, which no level forbids."""
+    watch, _state.watch = _state.watch, None
+    cause = _cause.set(None)
+    try:
+        yield
+    finally:
+        _cause.reset(cause)
+        _state.watch = watch
+
+
+def _install() -> None:
+    event.listen(Pool, "checkout", _on_checkout)
+    event.listen(Engine, "before_cursor_execute", _on_execute)
+    event.listen(Engine, "handle_error", _on_error)
+    event.listen(Engine, "set_connection_execution_options", _on_options)
+    _state.installed = True
+
+
+def _on_checkout(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  # of any driver
+    watch = _state.watch
+    if watch is None or watch.level is Isolation.CLONE or watch.is_background():
+        return
+    is_postgres = isinstance(dbapi_connection, PsycopgConnection)
+    watch.check_checkout(dbapi_connection.info.dbname if is_postgres else "")
+
+
+def _on_execute(conn: Any, _cursor: object, statement: str, *_: object) -> None:  # noqa: ANN401  # Connection, faster
+    watch = _state.watch
+    if watch is None:
+        return
+    if watch.shared is not None and conn.connection.dbapi_connection is watch.shared:
+        watch.check_statement(statement)
+    if watch.recorded is not None and not is_noise(statement):
+        watch.recorded.append(Query(statement, find_call_site()))
+
+
+def _on_error(context: ExceptionContext) -> None:
+    watch, code = _state.watch, getattr(context.original_exception, "sqlstate", None)
+    if watch is None or watch.level is not Isolation.ROLLBACK:
+        return
+    if code == _NO_SUCH_SAVEPOINT:
+        raise watch.fail(
+            "two transactions overlap, which one connection cannot do (close a session before another ends)"
+        )
+    if code == _IN_A_TRANSACTION:
+        raise watch.fail(f"this cannot be done inside of a transaction: {shorten(str(context.statement))}")
+
+
+def _on_options(conn: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
+    watch = _state.watch
+    if watch is None or watch.shared is None or "isolation_level" not in options:
+        return
+    if conn.connection.dbapi_connection is watch.shared:
+        raise watch.fail(f"another isolation level ({options['isolation_level']}) needs a transaction of its own")
+
+
+@contextmanager
+def recording() -> Iterator[list[Query]]:
+    """The queries that the test sends inside of the context, in their order, on any engine."""
+    watch = _state.watch
+    if watch is None:
+        raise RuntimeError("queries are recorded during a test only")
+    before, watch.recorded = watch.recorded, []
+    try:
+        yield watch.recorded
+    finally:
+        inner, watch.recorded = watch.recorded, before
+        if before is not None:
+            before.extend(inner)

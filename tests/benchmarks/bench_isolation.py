@@ -1,0 +1,203 @@
+"""What isolation costs, beside pytest-django on the same server. It needs `django` and `pytest-django`.
+
+Each figure is the median over many tests of a test's set-up, call and teardown together, in a run of its own. Clone
+tests are measured twice: one among twenty others, where a copy is ready, and back to back, where each waits for the
+server to copy. The insert is flushed and not committed on our side: Django's `create` releases no savepoint either.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.embedded import PostgresServer
+
+ROOT = Path(__file__).parents[2]
+BOOKSHOP = ROOT / "tests" / "harness" / "bookshop"
+TESTS = 600
+
+TIMES = """
+import json, os
+from collections import defaultdict
+
+times = defaultdict(float)
+
+def pytest_runtest_logreport(report):
+    if os.environ["MEASURED"] in report.nodeid:
+        times[report.nodeid] += report.duration
+    assert not report.failed, report.longreprtext
+
+def pytest_sessionfinish():
+    # The first tests pay for what is made once.
+    with open(os.environ["TIMES"], "w") as file:
+        json.dump(list(times.values())[10:], file)
+"""
+
+KIT_TESTS = f"""
+import pytest
+from bookshop import Author
+
+many = pytest.mark.parametrize("number", range({TESTS}))
+
+@many
+def test_empty(session, number):
+    pass
+
+@many
+def test_insert(session, number):
+    session.add(Author(name="Anonymous"))
+    session.flush()
+
+@many
+@pytest.mark.db(isolation="clone")
+def test_commit(session, number):
+    session.add(Author(name="Anonymous"))
+    session.commit()
+
+"""
+
+DJANGO_TESTS = f"""
+import pytest
+from shop.models import Author
+
+many = pytest.mark.parametrize("number", range({TESTS}))
+
+@many
+def test_empty(db, number):
+    pass
+
+@many
+def test_insert(db, number):
+    Author.objects.create(name="Anonymous")
+
+@many
+@pytest.mark.django_db(transaction=True)
+def test_commit(number):
+    Author.objects.create(name="Anonymous")
+"""
+
+DJANGO_SETTINGS = """
+INSTALLED_APPS = ["shop"]
+DATABASES = {{
+    "default": {{"ENGINE": "django.db.backends.postgresql", "USER": "postgres", "NAME": "shop", "HOST": "{host}"}}
+}}
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = True
+"""
+
+DJANGO_MODELS = """
+from django.db import models
+
+class Author(models.Model):
+    name = models.CharField(max_length=100)
+
+class Book(models.Model):
+    title = models.CharField(max_length=40, unique=True)
+    author = models.ForeignKey(Author, on_delete=models.CASCADE)
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def kit_project(tmp_path: Path) -> Path:
+    (tmp_path / "test_it.py").write_text(KIT_TESTS)
+    (tmp_path / "times.py").write_text(TIMES)
+    return tmp_path
+
+
+@pytest.fixture
+def django_project(tmp_path_factory: pytest.TempPathFactory, server: PostgresServer) -> Path:
+    pytest.importorskip("pytest_django")
+    folder = tmp_path_factory.mktemp("django")
+    (folder / "shop" / "migrations").mkdir(parents=True)
+    for name, content in {
+        "test_it.py": DJANGO_TESTS,
+        "times.py": TIMES,
+        "settings.py": DJANGO_SETTINGS.format(host=server.socket_directory),
+        "shop/__init__.py": "",
+        "shop/migrations/__init__.py": "",
+        "shop/models.py": DJANGO_MODELS,
+    }.items():
+        (folder / name).write_text(content)
+    subprocess.run(
+        [sys.executable, "-m", "django", "makemigrations", "shop"], cwd=folder, env=environment(folder), check=True
+    )
+    return folder
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    path = os.pathsep.join([str(folder), str(ROOT), str(BOOKSHOP), os.environ.get("PYTHONPATH", "")])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "DJANGO_SETTINGS_MODULE": "settings",
+        "TIMES": str(folder / "times.json"),
+        **more,
+    }
+
+
+def one_among_twenty(test: str) -> list[str]:
+    """Node ids: a test of `test`, twenty with one insert, and so on."""
+    return [
+        f"test_it.py::{name}"
+        for number in range(TESTS // 20)
+        for name in (f"{test}[{number}]", *(f"test_insert[{20 * number + filler}]" for filler in range(20)))
+    ]
+
+
+def median_milliseconds(folder: Path, test: str, tests: list[str], *options: str, **more: str) -> float:
+    """The median of `test` in a run of `tests`."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "times", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    subprocess.run(
+        [*command, *options, *tests],
+        cwd=folder,
+        env=environment(folder, MEASURED=f"::{test}", **more),
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    return 1000 * statistics.median(json.loads((folder / "times.json").read_text()))
+
+
+def measure(kit_project: Path, django_project: Path, server: PostgresServer, test: str, tests: list[str]) -> float:
+    """Our median through theirs, each the best of three runs."""
+    kit_options = ["-p", "service.testing.plugin", "-p", "no:django", "-o", f"db_alembic_config={BOOKSHOP}/alembic.ini"]
+    rounds = [
+        (
+            median_milliseconds(kit_project, test, tests, *kit_options, TEST_DATABASE_URL=server.url()),
+            median_milliseconds(django_project, test, tests),
+        )
+        for _ in range(3)
+    ]
+    ours, theirs = (min(values) for values in zip(*rounds, strict=True))
+    # The benchmark's answer.
+    print(  # noqa: T201
+        f"\n{test}, {len(tests)} ids: {ours:.3f} ms, pytest-django {theirs:.3f} ms, ratio {ours / theirs:.2f}"
+    )
+    return ours / theirs
+
+
+@pytest.mark.parametrize(("test", "bound"), [("test_empty", 0.5), ("test_insert", 1.0)])
+def test_a_rollback_test(
+    kit_project: Path, django_project: Path, server: PostgresServer, test: str, bound: float
+) -> None:
+    assert measure(kit_project, django_project, server, test, [f"test_it.py::{test}"]) <= bound
+
+
+def test_a_clone_test_among_others(kit_project: Path, django_project: Path, server: PostgresServer) -> None:
+    assert measure(kit_project, django_project, server, "test_commit", one_among_twenty("test_commit")) <= 0.5
+
+
+def test_clone_tests_back_to_back(kit_project: Path, django_project: Path, server: PostgresServer) -> None:
+    assert measure(kit_project, django_project, server, "test_commit", ["test_it.py::test_commit"]) <= 1.0

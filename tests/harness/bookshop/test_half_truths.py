@@ -1,0 +1,106 @@
+# mypy: ignore-errors
+"""What a rollback cannot show. Each test fails, with a message that names the marker; the outer test reads them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import create_engine
+from sqlmodel import select
+
+from bookshop import Book
+
+
+def send(client, statement):
+    client.post("/sql", params={"statement": statement})
+
+
+def test_second_connection(client):
+    client.post("/second-connection")
+
+
+def test_swallowed_error(client):
+    assert client.post("/swallowed").status_code == 200
+
+
+def test_engine(engine):
+    engine.connect()
+
+
+def test_overlapping_sessions(client):
+    client.post("/overlap")
+
+
+def test_notify(client):
+    send(client, "NOTIFY books")
+
+
+def test_pg_notify(client):
+    send(client, "SELECT pg_notify('books', '')")
+
+
+def test_listen(client):
+    send(client, "LISTEN books")
+
+
+def test_set_transaction(client):
+    send(client, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+
+
+def test_isolation_level(session):
+    session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+
+
+def test_commit_as_statement(client):
+    send(client, "COMMIT")
+
+
+def test_outside_of_transactions(client):
+    send(client, "CREATE DATABASE more_books")
+
+
+def test_frozen_clock(client):
+    send(client, "SELECT now()")
+    send(client, "SELECT CURRENT_TIMESTAMP")
+
+
+def test_two_requests_at_once(client):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: send(client, "SELECT pg_sleep(0.2)"), range(2)))
+
+
+def test_deferred_constraint(session):
+    session.add(Book(title="Nobody's", author_id=4711))
+    session.commit()
+
+
+def test_forgotten_commit(client):
+    client.post("/forgetful", json={"title": "Forgotten", "author_id": 1})
+
+    assert client.get("/books").json() == ["Forgotten"]
+
+
+@pytest.mark.db(isolation="none")
+def test_query_at_level_none():
+    create_engine("sqlite://").connect()
+
+
+def test_query_without_a_level(request):
+    request.config.shop_engine.connect()
+
+
+@pytest.mark.max_queries(1)
+def test_too_many_queries(client):
+    for _ in range(3):
+        client.get("/books")
+
+
+def test_other_number_of_queries(session, assert_queries):
+    with assert_queries(1):
+        session.exec(select(Book)).all()
+        session.exec(select(Book)).all()
+
+
+@pytest.fixture
+def engine(engine, request):
+    request.config.shop_engine = engine
+    return engine

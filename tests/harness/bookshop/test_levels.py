@@ -1,0 +1,170 @@
+# mypy: ignore-errors
+"""What works at each isolation level. Each test is written as any project's would be."""
+
+import logging
+
+import pytest
+import requests
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlmodel import select
+
+from bookshop import Author, Book
+from shop_factories import AuthorFactory, BookFactory
+
+log = logging.getLogger("made.before.the.migrations")
+
+ANONYMOUS = 1
+
+
+def titles(session):
+    return list(session.exec(select(Book.title).order_by(Book.title)))
+
+
+@pytest.mark.parametrize("_again", range(2))
+class TestNothingRemainsOfATest:
+    def test_that_commits(self, _again, session):
+        session.add(Book(title="A book", author_id=ANONYMOUS))
+        session.commit()
+
+        assert titles(session) == ["A book"]
+
+    def test_that_rolls_back(self, _again, session):
+        session.add(Book(title="A book", author_id=ANONYMOUS))
+        session.flush()
+        session.rollback()
+
+        assert titles(session) == []
+
+    def test_that_writes_through_the_application(self, _again, client, redis_client):
+        client.post("/books", json={"title": "A book", "author_id": ANONYMOUS})
+
+        assert client.get("/books").json() == ["A book"]
+        assert redis_client.get("books") == b"1"
+
+    def test_that_fails_in_the_database(self, _again, session):
+        with pytest.raises(Exception, match="book_title"):
+            BookFactory.create_batch(2, title="Twice")
+
+    def test_that_loses_its_connection(self, _again, session):
+        with pytest.raises(Exception, match="terminat"):
+            session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    def test_that_takes_a_session_lock(self, _again, session):
+        assert session.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")).scalar_one() <= 3
+        session.execute(text("SELECT pg_advisory_lock(7)"))
+
+    def test_that_overrides_a_dependency(self, _again, app, client):
+        assert app.dependency_overrides == {}
+        assert client.get("/greeting").json() == "Welcome"
+        app.dependency_overrides[len] = len
+        app.state.greeting = "Go away"
+
+    @pytest.mark.db(isolation="clone")
+    def test_that_commits_really(self, _again, session, client, engine):
+        BookFactory(title="A book")
+
+        with engine.connect() as other:
+            assert other.scalar(select(Book.title)) == "A book"
+        assert client.get("/books").json() == ["A book"]
+
+    def test_on_a_live_server(self, _again, live_server, redis_client):
+        BookFactory(title="A book")
+
+        answer = requests.post(f"{live_server.url}/books", json={"title": "Two", "author_id": ANONYMOUS}, timeout=5)
+
+        assert answer.status_code == 200
+        assert requests.get(f"{live_server.url}/books", timeout=5).json() == ["A book", "Two"]
+        assert redis_client.get("books") == b"1"
+
+
+def test_rows_of_a_data_migration_are_there(session):
+    assert session.exec(select(Author.name)).all() == ["Anonymous"]
+
+
+@pytest.mark.db(isolation="clone")
+def test_rows_of_a_data_migration_are_there_in_a_clone(session):
+    assert session.exec(select(Author.name)).all() == ["Anonymous"]
+
+
+def test_the_session_sees_what_a_request_has_changed(session, client):
+    book = BookFactory(title="Old")
+
+    client.patch(f"/books/{book.id}", params={"title": "New"})
+
+    assert book.title == "New"
+
+
+def test_a_request_leaves_alone_what_the_test_has_set_and_not_flushed(session, client):
+    book = BookFactory(title="Old")
+    book.title = "Mine"
+
+    client.get("/greeting")
+
+    assert book.title == "Mine"
+
+
+def test_rows_of_a_background_task_stay_for_the_next_request(client):
+    client.post("/later", json={"title": "Later", "author_id": ANONYMOUS})
+
+    assert client.get("/books").json() == ["Later"]
+
+
+def test_a_statement_may_read_the_clock_in_one_transaction(client):
+    client.post("/sql", params={"statement": "SELECT now(), now()"})
+    client.post("/sql", params={"statement": "SELECT statement_timestamp()"})
+
+
+def test_the_migrations_have_left_logging_alone(session, caplog):
+    log.warning("heard")
+
+    assert caplog.messages == ["heard"]
+
+
+def test_queries_are_counted_without_savepoints(session, client, assert_queries):
+    with assert_queries(2):
+        session.exec(select(Book)).all()
+        session.commit()
+        client.get("/books")
+
+
+@pytest.mark.max_queries(1)
+def test_queries_may_be_bounded_by_a_marker(client):
+    client.get("/books")
+
+
+def test_migrations_go_up_and_down_and_up(alembic_runner):
+    assert alembic_runner.heads() == ["0001"]
+
+    alembic_runner.upgrade()
+    alembic_runner.downgrade()
+
+    assert alembic_runner.tables() == set()
+    alembic_runner.upgrade()
+    assert alembic_runner.find_drift() is None
+    assert alembic_runner.tables() == {"author", "book"}
+
+
+def test_factories_build_without_a_database():
+    book = BookFactory.build()
+
+    assert (book.id, book.title, book.author.id) == (None, "Volume 0", None)
+
+
+def test_factories_create_batches_with_what_they_refer_to(session):
+    books = BookFactory.create_batch(2)
+
+    assert [book.title for book in books] == ["Volume 0", "Volume 1"]
+    assert [book.author_id for book in books] == [book.author.id for book in books]
+
+
+def test_factories_refuse_values_that_a_constructor_would_take():
+    with pytest.raises(ValidationError, match="title"):
+        BookFactory.build(title="x" * 41)
+    with pytest.raises(ValidationError, match="name"):
+        AuthorFactory.build(name="")
+
+
+def test_factories_say_what_to_ask_for_without_a_database():
+    with pytest.raises(LookupError, match="ask for the fixture `session`"):
+        AuthorFactory()

@@ -1,0 +1,119 @@
+"""Runs of pytest inside of pytest, on another project that uses the kit: the bookshop."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+import service.testing.run  # noqa: F401  # stays loaded: pytester forgets what a run in this process has imported
+from service.embedded import PostgresServer, RedisServer
+
+ROOT = Path(__file__).parents[2]
+BOOKSHOP = Path(__file__).with_name("bookshop")
+# pytester moves HOME; server binaries are not to be copied again for each run.
+CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+
+collect_ignore = ["bookshop"]
+
+RunBookshop = Callable[..., pytest.RunResult]
+
+NEEDS_DATABASE = "def test_it(session): pass"
+
+
+def assert_refused(result: pytest.RunResult, message: str) -> None:
+    """A usage error of one paragraph, and nothing of ours beside it."""
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in result.errlines if line]
+    assert len(errors) == 1, errors
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout.str()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stress: long; run by `pytest -m stress` only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave stress tests to a run that asks for them."""
+    if "stress" not in config.option.markexpr:
+        stress = [item for item in items if item.get_closest_marker("stress")]
+        items[:] = [item for item in items if item not in stress]
+        config.hook.pytest_deselected(items=stress)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenServers:
+    """Servers that outlive the inner runs, as a database of CI does."""
+
+    postgres: PostgresServer
+    redis: RedisServer
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells an inner run to use them."""
+        return {"TEST_DATABASE_URL": self.postgres.url(), "TEST_REDIS_URL": self.redis.url}
+
+    def databases(self) -> set[str]:
+        """The names of all databases, the sealed templates left out."""
+        with psycopg.connect(self.postgres.url()) as connection:
+            rows = connection.execute("SELECT datname FROM pg_database WHERE datname NOT LIKE 'tpl\\_%'").fetchall()
+        return {name for (name,) in rows}
+
+    def keys(self) -> dict[str, int]:
+        """How many keys each Redis database holds."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            return {name: entry["keys"] for name, entry in client.info("keyspace").items()}
+
+
+@pytest.fixture(scope="session")
+def given() -> Iterator[GivenServers]:
+    """A PostgreSQL and a Redis of this worker's, used by many inner runs."""
+    with PostgresServer.start() as postgres, RedisServer.start() as redis_server:
+        yield GivenServers(postgres, redis_server)
+
+
+@pytest.fixture
+def inner_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment of an inner run: nothing of the outer one but the caches."""
+    for name in list(os.environ):
+        if name.startswith(("PYTEST_", "TEST_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in ("SHOP_DATABASE", "SHOP_REDIS"):
+        monkeypatch.setenv(name, "")  # the plugin of a run in this process writes here
+    return monkeypatch
+
+
+@pytest.fixture
+def bookshop(pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A directory with the bookshop's code and without its tests."""
+    inner_environment.setenv("SHOP_NOTES", str(pytester.path / "notes"))
+    shutil.copytree(
+        BOOKSHOP, pytester.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("test_*.py", "__pycache__")
+    )
+    return pytester
+
+
+@pytest.fixture
+def run_bookshop(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> RunBookshop:
+    """Run pytest in the bookshop: `run_bookshop("-n2", tests=["test_data.py"], env=...)`."""
+
+    def run(
+        *arguments: str, tests: list[str] | None = None, env: Mapping[str, str] | None = None, in_process: bool = False
+    ) -> pytest.RunResult:
+        for name in tests or []:
+            shutil.copy(BOOKSHOP / name, bookshop.path)
+        for variable, value in (env or {}).items():
+            inner_environment.setenv(variable, value)
+        if in_process:
+            # Cheap, for runs that end before they import the bookshop.
+            return bookshop.runpytest_inprocess(*arguments)
+        return bookshop.runpytest_subprocess(*arguments, timeout=100)
+
+    return run

@@ -1,0 +1,138 @@
+"""`python -m service.testing`, and small decisions of the plugin."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.testing.__main__ import main
+from service.testing.addresses import for_libpq, mask, without_password
+from service.testing.auto_workers import count_tests
+from service.testing.ownership import Owner, connect_admin, create_database
+from service.testing.redis_claims import with_number
+from tests.harness.conftest import GivenServers
+
+
+@pytest.fixture
+def run_command(
+    given: GivenServers, inner_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> "RunCommand":
+    for name, value in given.environment.items():
+        inner_environment.setenv(name, value)
+    return RunCommand(inner_environment, capsys)
+
+
+class RunCommand:
+    """Run a command in this process: its exit status and what it said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[object, str]:
+        self._monkeypatch.setattr(sys, "argv", ["service.testing", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, self._capsys.readouterr().out
+
+
+def test_doctor_lists_what_is_there_and_sweep_drops_what_is_dead(run_command: RunCommand, given: GivenServers) -> None:
+    name = Owner("bookshop", "0123456789ab", "gw0").database_name(3)
+    with connect_admin(given.postgres.url()) as admin:
+        record = Owner("bookshop", "0123456789ab", "gw0").record()
+        create_database(admin, name, record, template="template0", strategy=None)
+
+    status, report = run_command("doctor")
+    assert status == 0
+    assert f"{name}, left by a dead run (sweep drops it)" in report
+    assert "can be claimed" in report
+
+    assert run_command("sweep") == (0, f"dropped {name}\n")
+    assert run_command("sweep")[1].startswith("nothing left on postgresql://")
+
+
+def test_doctor_names_a_server_that_is_not_there(
+    run_command: RunCommand, inner_environment: pytest.MonkeyPatch
+) -> None:
+    inner_environment.setenv("TEST_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+
+    status, report = run_command("doctor")
+
+    assert status == 1
+    assert "PostgreSQL: PROBLEM: The PostgreSQL server for tests cannot be reached" in report
+    assert "can be claimed" in report
+
+
+def test_psql_says_when_nothing_is_kept(run_command: RunCommand) -> None:
+    status, _ = run_command("psql")
+
+    assert status == "No failed test has kept a database on this server; it has none."
+
+
+def test_a_command_that_needs_a_server_says_so(run_command: RunCommand, inner_environment: pytest.MonkeyPatch) -> None:
+    inner_environment.delenv("TEST_DATABASE_URL")
+
+    status, _ = run_command("sweep")
+
+    assert "TEST_DATABASE_URL is not set" in str(status)
+
+
+@pytest.mark.parametrize(
+    ("source", "argument", "count"),
+    [
+        ("def test_a(): ...\ndef test_b(): ...\n", "test_x.py", 2),
+        ("def test_a(): ...\ndef test_b(): ...\n", "test_x.py::test_a", 1),
+        ("@pytest.mark.parametrize('n', range(99))\ndef test_a(n): ...\n", "test_x.py", None),
+        ("@pytest.mark.parametrize('n', range(99))\ndef test_a(n): ...\n", "test_x.py::test_a[3]", 1),
+        ("class TestIt:\n    def test_a(self): ...\n", "test_x.py::TestIt::test_a", 1),
+        ("", ".", None),
+        ("", "nowhere.py", None),
+    ],
+)
+def test_a_handful_of_tests_is_told_without_collecting(
+    tmp_path: Path, source: str, argument: str, count: int | None
+) -> None:
+    (tmp_path / "test_x.py").write_text(source)
+
+    assert count_tests([argument], tmp_path) == count
+
+
+def test_auto_stays_in_one_process_for_a_handful(bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile("def test_it(): pass")
+
+    result = bookshop.runpytest_inprocess("-nauto", "test_auto_stays_in_one_process_for_a_handful.py")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*workers*")
+
+
+@pytest.mark.parametrize(
+    ("url", "libpq"),
+    [
+        ("postgresql+psycopg://u:p@h:1/x?sslmode=require", "postgresql://u:p@h:1/y?sslmode=require"),
+        ("postgres://h", "postgresql://h/y"),
+        ("postgresql://postgres@/x?host=/run", "postgresql://postgres@/y?host=/run"),
+    ],
+)
+def test_another_database_of_the_same_server(url: str, libpq: str) -> None:
+    assert for_libpq(url, "y") == libpq
+
+
+def test_no_password_is_shown() -> None:
+    url = "postgresql://user:secret@host:1/x?password=secret"
+
+    assert mask(url) == "postgresql://user@host:1/x"
+    assert without_password("postgresql://user:secret@host:1/x") == "postgresql://user@host:1/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "third"),
+    [
+        ("redis://h:1/0", "redis://h:1/3"),
+        ("redis://h:1/5?db=7", "redis://h:1/3"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock?db=3"),
+        ("rediss://u:p@h?ssl_cert_reqs=none", "rediss://u:p@h/3?ssl_cert_reqs=none"),
+    ],
+)
+def test_a_redis_database_is_named_in_the_url_alone(url: str, third: str) -> None:
+    assert with_number(url, 3) == third

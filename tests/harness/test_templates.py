@@ -1,0 +1,179 @@
+"""The template database: once per state of the migrations, and what is said when there can be none."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from service.testing.configuration import Project
+from service.testing.errors import SetupError
+from service.testing.lease import Template
+from service.testing.ownership import Admin, Owner, connect_admin, create_database
+from service.testing.servers import Servers, check_version
+from service.testing.templates import ensure_template
+from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
+
+ENV = """
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+MIGRATION = """
+from alembic import op
+
+revision = {revision!r}
+down_revision = {down_revision!r}
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE t{revision} (id int)")
+    {more}
+"""
+
+MakeTemplate = Callable[[], Template]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\n")
+    (tmp_path / "migrations" / "versions").mkdir(parents=True)
+    (tmp_path / "migrations" / "env.py").write_text(ENV)
+    add_migration(tmp_path, "1", None)
+    return Project(
+        name=f"p{secrets.token_hex(4)}",
+        root=tmp_path,
+        alembic_config=tmp_path / "alembic.ini",
+        app_factory=None,
+        session_factory="",
+        environment={},
+        compose_file=tmp_path / "none",
+    )
+
+
+def add_migration(root: Path, revision: str, down_revision: str | None, more: str = "pass") -> Path:
+    path = root / "migrations" / "versions" / f"r{revision}.py"
+    path.write_text(MIGRATION.format(revision=revision, down_revision=down_revision, more=more))
+    return path
+
+
+@pytest.fixture
+def admin(given: GivenServers) -> Iterator[Admin]:
+    with connect_admin(given.postgres.url()) as admin:
+        yield admin
+
+
+@pytest.fixture
+def make_template(admin: Admin, given: GivenServers, project: Project) -> MakeTemplate:
+    url = given.postgres.url()
+    servers = Servers(postgres_url=url, postgres_version=check_version(url), redis_url=None, bin_directory=None)
+    owner = Owner(project.name, secrets.token_hex(6), "run")
+    return lambda: ensure_template(admin, servers, project, owner)
+
+
+def templates(admin: Admin, project: Project) -> set[str]:
+    query = "SELECT datname FROM pg_database WHERE datistemplate AND shobj_description(oid, 'pg_database') LIKE %s"
+    return {name for (name,) in admin.execute(query, [f'%"{project.name}"%']).fetchall()}
+
+
+def test_the_same_migrations_have_one_template(make_template: MakeTemplate) -> None:
+    built, found = make_template(), make_template()
+
+    assert built.build_ms is not None
+    assert (found.name, found.build_ms) == (built.name, None)
+
+
+def test_an_edit_makes_a_template_and_its_undoing_finds_the_old_one(
+    make_template: MakeTemplate, project: Project
+) -> None:
+    before = make_template()
+    edited = add_migration(project.root, "2", "1")
+    after = make_template()
+    edited.unlink()
+
+    assert after.name != before.name
+    assert make_template() == Template(before.name, before.strategy, None)
+
+
+def test_the_three_newest_templates_of_a_project_are_kept(
+    make_template: MakeTemplate, project: Project, admin: Admin
+) -> None:
+    names = [make_template().name]
+    for revision in range(2, 6):
+        add_migration(project.root, str(revision), str(revision - 1))
+        names.append(make_template().name)
+
+    assert templates(admin, project) == set(names[-3:])
+
+
+def test_a_template_is_sealed(make_template: MakeTemplate, given: GivenServers) -> None:
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        psycopg.connect(given.postgres.url(make_template().name))
+
+
+def test_two_heads_are_named(make_template: MakeTemplate, project: Project) -> None:
+    add_migration(project.root, "2", "1")
+    add_migration(project.root, "3", "1")
+
+    with pytest.raises(SetupError, match=r"2 heads: 2, 3\. Join them with `alembic merge heads`"):
+        make_template()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("op.execute('ALTER TABLE nowhere ADD x int')", r"migrations/versions/r2\.py:10: .*nowhere"),
+        ("import sys; sys.exit('not today')", r"migrations/versions/r2\.py:10: not today"),
+        ("raise KeyError('column')", r"migrations/versions/r2\.py:10: 'column'"),
+    ],
+)
+def test_a_migration_that_fails_halfway_is_named_and_leaves_nothing(
+    make_template: MakeTemplate, project: Project, admin: Admin, more: str, message: str
+) -> None:
+    databases = admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
+    add_migration(project.root, "2", "1", more)
+
+    with pytest.raises(SetupError, match=f"{message}.*The half-built database was removed"):
+        make_template()
+
+    assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
+
+
+def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
+    make_template: MakeTemplate, admin: Admin
+) -> None:
+    name = make_template().name
+    admin.execute(sql.SQL("COMMENT ON DATABASE {} IS 'mine'").format(sql.Identifier(name)))
+
+    with pytest.raises(SetupError, match=f"has a database {name} that is not a sealed template of the tests"):
+        make_template()
+
+    assert admin.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [name]).fetchone() == (True,)
+
+
+def test_a_template_that_somebody_is_connected_to_names_the_visitor(
+    make_template: MakeTemplate, admin: Admin, given: GivenServers
+) -> None:
+    template = make_template()
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    admin.execute(allow.format(sql.Identifier(template.name), sql.SQL("true")))
+    with (
+        psycopg.connect(given.postgres.url(template.name), application_name="curious"),
+        pytest.raises(SetupError, match=r"\(curious\)\. Close that connection"),
+    ):
+        create_database(admin, "t_x_0_main_0", {}, template=template.name, strategy=template.strategy)
+    admin.execute(allow.format(sql.Identifier(template.name), sql.SQL("false")))
+
+
+def test_a_project_without_migrations_is_refused(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    (bookshop.path / "alembic.ini").unlink()
+
+    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), "Name it by `db_alembic_config`")
