@@ -80,6 +80,12 @@ def redis_client(_loan: Loan) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
+def app_environment(_loan: Loan) -> dict[str, str]:
+    """The environment variables of a process of the application on this test's database and Redis."""
+    return _loan.environment()
+
+
+@pytest.fixture
 def live_server(_loan: Loan, tmp_path: Path) -> Iterator[LiveServer]:
     """The application in a server process of its own, on this test's own database: the test runs at level clone."""
     with serving(_loan.worker.project, _loan.environment(), tmp_path / "live_server.log") as server:

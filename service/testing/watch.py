@@ -86,6 +86,10 @@ class Watch:
         thread = threading.current_thread()
         return thread is not threading.main_thread() and thread in self._older_threads and _cause.get() is not self
 
+    def adopt(self, threads: set[threading.Thread]) -> None:
+        """Count threads as the application's own housekeeping that its startup has begun, in the midst of a test."""
+        self._older_threads.update(threads)
+
     def check_checkout(self, database: str) -> None:
         """Raise IsolationError when this test must not take a connection to `database`."""
         if self.level is Isolation.NONE and (self.is_declared or _OUR_DATABASES.fullmatch(database)):
@@ -155,10 +159,13 @@ def unwatched() -> Iterator[None]:
     """The kit's own work, which no level forbids."""
     watch, _state.watch = _state.watch, None
     cause = _cause.set(None)
+    before = set(threading.enumerate())
     try:
         yield
     finally:
         _cause.reset(cause)
+        if watch is not None:
+            watch.adopt(set(threading.enumerate()) - before)
         _state.watch = watch
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import redis
 from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
@@ -10,6 +11,9 @@ from service.models import Item
 from tests.factories import ItemFactory
 
 KEY = "all_items_cache"
+
+# The cache must see the commits.
+pytestmark = pytest.mark.db(isolation="clone")
 
 
 def test_create_item(client: TestClient, session: Session) -> None:

@@ -15,7 +15,7 @@ LIST_KEY = "all_items_cache"
 HIT = "service; hit"
 STORED = "service; fwd=miss; stored"
 
-pytestmark = pytest.mark.usefixtures("session")
+pytestmark = [pytest.mark.db(isolation="clone"), pytest.mark.usefixtures("session")]
 
 
 def item_key(item_id: int) -> str:
@@ -85,17 +85,15 @@ def test_what_does_not_exist_is_not_cached(client: TestClient, redis_client: red
 def test_a_write_drops_the_item_and_the_list_but_no_other_item(
     client: TestClient, redis_client: redis.Redis, method: str
 ) -> None:
-    written, other = ItemFactory.create_batch(2)
-    for path in ("/items/", f"/items/{written.id}", f"/items/{other.id}"):
+    written, other = (item.id for item in ItemFactory.create_batch(2))
+    for path in ("/items/", f"/items/{written}", f"/items/{other}"):
         client.get(path)
 
-    response = client.request(
-        method, f"/items/{written.id}", json={"name": "x", "price": 1} if method == "PUT" else None
-    )
+    response = client.request(method, f"/items/{written}", json={"name": "x", "price": 1} if method == "PUT" else None)
 
     assert response.status_code == 200
-    assert redis_client.exists(LIST_KEY, item_key(written.id)) == 0
-    assert redis_client.exists(item_key(other.id)) == 1
+    assert redis_client.exists(LIST_KEY, item_key(written)) == 0
+    assert redis_client.exists(item_key(other)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,18 @@
 """What load balancers and orchestrators are told."""
 
-from collections.abc import Iterator
-
 import pytest
 from httpx2 import Response
 from pydantic import SecretStr
-from sqlalchemy import URL, Engine, NullPool, create_engine, text
+from sqlalchemy import URL, NullPool, create_engine, text
 from starlette.testclient import TestClient
 
 from service.database import SCHEMA_REVISION
 from tests.api.conftest import ClientWith
-from tests.databases import empty_database
 
 DEAD_DATABASE = SecretStr("postgresql+psycopg://u@127.0.0.1:1/items")
 DEAD_REDIS = SecretStr("redis://127.0.0.1:1/0")
 
 pytestmark = pytest.mark.db(isolation="clone")
-
-
-@pytest.fixture
-def other_database(engine: Engine) -> Iterator[URL]:
-    """A database that was never migrated."""
-    with empty_database(engine.url) as url:
-        yield url
 
 
 def assert_not_ready(response: Response, **parts: str) -> None:
@@ -68,8 +58,8 @@ def test_it_is_not_ready_without_postgresql(client_with: ClientWith) -> None:
     assert_not_ready(response, database="down", migrations="unknown", redis="up")
 
 
-def test_it_is_not_ready_on_a_database_that_was_never_migrated(client_with: ClientWith, other_database: URL) -> None:
-    response = client_with(database_url=as_secret(other_database)).get("/health/ready")
+def test_it_is_not_ready_on_a_database_that_was_never_migrated(client_with: ClientWith, empty_database: URL) -> None:
+    response = client_with(database_url=as_secret(empty_database)).get("/health/ready")
 
     assert_not_ready(response, database="up", migrations="behind", redis="up")
 
@@ -79,22 +69,22 @@ def test_it_is_not_ready_on_a_database_that_was_never_migrated(client_with: Clie
     [("20200101_01", 503, "behind"), (SCHEMA_REVISION, 200, "at head"), ("29990101_01", 200, "at head")],
 )
 def test_a_database_may_be_ahead_of_this_release_but_not_behind(
-    client_with: ClientWith, other_database: URL, revision: str, status: int, migrations: str
+    client_with: ClientWith, empty_database: URL, revision: str, status: int, migrations: str
 ) -> None:
-    other = create_engine(other_database, poolclass=NullPool)
+    other = create_engine(empty_database, poolclass=NullPool)
     with other.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
 
-    response = client_with(database_url=as_secret(other_database)).get("/health/ready")
+    response = client_with(database_url=as_secret(empty_database)).get("/health/ready")
 
     assert (response.status_code, response.json()["migrations"]) == (status, migrations)
 
 
-def test_it_becomes_ready_by_itself_when_the_database_is_migrated(client_with: ClientWith, other_database: URL) -> None:
-    client = client_with(database_url=as_secret(other_database))
+def test_it_becomes_ready_by_itself_when_the_database_is_migrated(client_with: ClientWith, empty_database: URL) -> None:
+    client = client_with(database_url=as_secret(empty_database))
     before = client.get("/health/ready").status_code
-    other = create_engine(other_database, poolclass=NullPool)
+    other = create_engine(empty_database, poolclass=NullPool)
     with other.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": SCHEMA_REVISION})

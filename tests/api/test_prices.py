@@ -8,6 +8,9 @@ from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+# The cache must see the commits.
+pytestmark = pytest.mark.db(isolation="clone")
+
 EXACT = [
     "0",
     "0.01",

@@ -126,6 +126,7 @@ def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes
     assert response.json()["errors"] == [{"pointer": "", "detail": "The body is not JSON that can be read."}]
 
 
+@pytest.mark.db(isolation="clone")
 @pytest.mark.parametrize(
     "content",
     [
@@ -167,6 +168,7 @@ def test_an_invalid_request_is_not_repeated_in_its_answer(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.db(isolation="clone")
 @pytest.mark.parametrize("path", ["/items/", "/items/1", "/items/zero", "/nowhere", "/health/live", "/health/ready"])
 def test_every_answer_has_a_request_id_of_its_own(client: TestClient, path: str) -> None:
     first, second = (client.get(path).headers["X-Request-ID"] for _ in range(2))

@@ -10,9 +10,12 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
+from service.embedded import RedisServer
 from tests.api.conftest import ClientWith
 
 BYPASS = "service; fwd=bypass; detail=redis-down"
+
+pytestmark = pytest.mark.db(isolation="clone")
 
 
 @pytest.fixture
@@ -60,11 +63,14 @@ def test_everything_works_when_redis_refuses_the_password(client_with: ClientWit
     assert_all_calls_work(client_with(redis_url=SecretStr(f"{scheme}://nobody:wrong@{rest}")))
 
 
-def test_a_lost_connection_to_redis_is_made_anew(client: TestClient, redis_client: redis.Redis) -> None:
-    client.get("/items/")
-    redis_client.client_kill_filter(_type="normal", skipme=True)
+def test_a_lost_connection_to_redis_is_made_anew(client_with: ClientWith) -> None:
+    # A server of its own: on a given one, other people's connections would be lost too.
+    with RedisServer.start() as server, redis.Redis.from_url(server.url) as administrator:
+        client = client_with(redis_url=SecretStr(server.url))
+        client.get("/items/")
+        administrator.client_kill_filter(_type="normal", skipme=True)
 
-    answers = [client.get("/items/") for _ in range(3)]
+        answers = [client.get("/items/") for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200] * 3
     assert "hit" in answers[-1].headers["Cache-Status"]

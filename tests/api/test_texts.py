@@ -9,6 +9,9 @@ from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+# The cache must see the commits.
+pytestmark = pytest.mark.db(isolation="clone")
+
 DESCRIPTIONS = {
     "Latin": "Größe naïve façade Łódź ǅ",
     "Greek": "Ὅμηρος ἄειδε θεά",

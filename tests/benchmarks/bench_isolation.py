@@ -167,7 +167,8 @@ def median_milliseconds(folder: Path, test: str, tests: list[str], *options: str
         capture_output=True,
         timeout=300,
     )
-    return 1000 * statistics.median(json.loads((folder / "times.json").read_text()))
+    seconds: list[float] = json.loads((folder / "times.json").read_text())
+    return 1000 * statistics.median(seconds)
 
 
 def measure(kit_project: Path, django_project: Path, server: PostgresServer, test: str, tests: list[str]) -> float:
@@ -185,7 +186,8 @@ def measure(kit_project: Path, django_project: Path, server: PostgresServer, tes
     print(  # noqa: T201
         f"\n{test}, {len(tests)} ids: {ours:.3f} ms, pytest-django {theirs:.3f} ms, ratio {ours / theirs:.2f}"
     )
-    return ours / theirs
+    ratio: float = ours / theirs
+    return ratio
 
 
 @pytest.mark.parametrize(("test", "bound"), [("test_empty", 0.5), ("test_insert", 1.0)])

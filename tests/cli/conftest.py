@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import redis
 import requests
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL
 
 from tests.waiting import wait_until
 
@@ -107,11 +106,9 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def configured(terminal: Terminal, engine: Engine, worker_redis: str, redis_client: redis.Redis) -> Terminal:
+def configured(terminal: Terminal, app_environment: dict[str, str]) -> Terminal:
     """A terminal whose DATABASE_URL and REDIS_URL name this test's servers, which are migrated and empty."""
-    assert redis_client.dbsize() == 0
-    urls = {"DATABASE_URL": show(engine.url), "REDIS_URL": worker_redis}
-    return Terminal(terminal.directory, {**terminal.environment, **urls}, terminal.running)
+    return Terminal(terminal.directory, {**terminal.environment, **app_environment}, terminal.running)
 
 
 def serve(terminal: Terminal, *words: str, **environment: str) -> tuple[Running, str]:

@@ -11,7 +11,9 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 from service.check import judge_redis
 from service.embedded import PostgresServer, RedisServer
 from tests.cli.conftest import Terminal, show
-from tests.databases import create_database, empty_database, migrate
+from tests.databases import create_database, migrate
+
+pytestmark = pytest.mark.db(isolation="clone")
 
 
 def test_what_is_right_is_listed(configured: Terminal, engine: Engine, redis_client: redis.Redis) -> None:
@@ -28,11 +30,9 @@ def test_what_is_right_is_listed(configured: Terminal, engine: Engine, redis_cli
     assert cache.split()[-1] == info.get("valkey_version", info["redis_version"])
 
 
-def test_every_problem_is_listed_at_once(terminal: Terminal, worker_database: URL) -> None:
-    with empty_database(worker_database) as url:
-        told = terminal.run(
-            "check", DATABASE_URL=show(url), REDIS_URL="redis://:hunter2@127.0.0.1:1", THREADS="0", ENVIRONMENT="test"
-        )
+def test_every_problem_is_listed_at_once(terminal: Terminal, empty_database: URL) -> None:
+    servers = {"DATABASE_URL": show(empty_database), "REDIS_URL": "redis://:hunter2@127.0.0.1:1"}
+    told = terminal.run("check", **servers, THREADS="0", ENVIRONMENT="test")
 
     assert told.returncode == 1
     assert told.stdout == ""

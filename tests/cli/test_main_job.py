@@ -1,10 +1,13 @@
 """The main job on real input: a hundred thousand items, through the command and the API alone."""
 
+import pytest
 import requests
 
 from service.schemas import ItemWrite
 from service.seed import generate_items
 from tests.cli.conftest import Terminal, serve
+
+pytestmark = pytest.mark.db(isolation="clone")
 
 ITEMS = 100_000
 SAMPLE = range(0, ITEMS, 4_999)

@@ -4,6 +4,7 @@ import signal
 import unicodedata
 from itertools import islice
 
+import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,9 @@ from service.models import Item
 from service.schemas import ItemWrite
 from service.seed import generate_items
 from tests.cli.conftest import Terminal, show
-from tests.databases import empty_database
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.db(isolation="clone")
 
 Rows = list[tuple[str, str | None, object]]
 
@@ -62,9 +64,8 @@ def test_seed_works_without_redis_and_says_so(configured: Terminal, engine: Engi
     assert len(stored_rows(engine)) == 2
 
 
-def test_seed_on_a_database_behind_head_says_what_to_run(configured: Terminal, worker_database: URL) -> None:
-    with empty_database(worker_database) as url:
-        told = configured.run("seed", "--items", "2", DATABASE_URL=show(url))
+def test_seed_on_a_database_behind_head_says_what_to_run(configured: Terminal, empty_database: URL) -> None:
+    told = configured.run("seed", "--items", "2", DATABASE_URL=show(empty_database))
 
     assert told.returncode == 1
     assert "alembic upgrade head" in told.stderr

@@ -21,9 +21,11 @@ from service.config import ConfigurationError
 from service.embedded import PostgresServer, RedisServer
 from service.server import claim_address, run_server
 from tests.cli.conftest import Running, Terminal, processes, serve, show
-from tests.databases import create_database, empty_database, migrate
+from tests.databases import create_database, migrate
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.db(isolation="clone")
 
 
 def autocommit(engine: Engine) -> Connection:
@@ -36,9 +38,8 @@ def workers_of(server: Running) -> set[int]:
     return {pid for pid, parent, args in processes() if parent == server.process.pid and "spawn_main" in args}
 
 
-def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, worker_database: URL) -> None:
-    with empty_database(worker_database) as url:
-        told = configured.run("serve", "--port", "0", DATABASE_URL=show(url))
+def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, empty_database: URL) -> None:
+    told = configured.run("serve", "--port", "0", DATABASE_URL=show(empty_database))
 
     assert told.returncode == 1
     assert "The database is at migration (none)" in told.stderr

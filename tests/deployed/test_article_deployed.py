@@ -94,7 +94,7 @@ def test_the_list_is_in_redis_from_its_first_read_to_the_next_write(items: str, 
     raw = redis_client.get(KEY)
     assert isinstance(raw, bytes)
     assert json.loads(json.loads(raw)[0])["name"] == "Widget"
-    # Whichever of the workers answers.
+    # However often it is asked.
     assert {requests.get(items, timeout=5).content for _ in range(8)} == {first.content}
     for method, address in (("POST", items), ("PUT", f"{items}{item_id}"), ("DELETE", f"{items}{item_id}")):
         requests.get(items, timeout=5)

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine
 
-from tests.databases import ROOT, empty_database, migrate
+from tests.databases import ROOT, migrate
 
 Alembic = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def empty_engine(engine: Engine) -> Iterator[Engine]:
+def empty_engine(empty_database: URL) -> Engine:
     """An engine on a database of this test's own, that was never migrated."""
-    with empty_database(engine.url) as url:
-        yield create_engine(url, poolclass=NullPool)
+    return create_engine(empty_database, poolclass=NullPool)
 
 
 @pytest.fixture

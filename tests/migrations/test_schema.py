@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import ColumnElement, Connection, Engine, NullPool, asc, create_engine, desc, inspect, text
+from sqlalchemy import ColumnElement, Connection, Engine, asc, desc, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col, insert, select
 
 from service.models import Item
-from tests.databases import alembic_config, empty_database
+from tests.databases import alembic_config
 
 pytestmark = pytest.mark.db(isolation="clone")
 
@@ -79,13 +79,11 @@ def test_alembic_finds_no_difference_to_the_models(migrated_engine: Engine) -> N
         command.check(config)
 
 
-def test_columns_constraints_and_indexes_are_those_of_the_models(migrated_engine: Engine) -> None:
+def test_columns_constraints_and_indexes_are_those_of_the_models(engine: Engine, empty_engine: Engine) -> None:
     # `alembic check` compares neither defaults nor CHECK constraints.
-    with empty_database(migrated_engine.url) as url:
-        modelled = create_engine(url, poolclass=NullPool)
-        SQLModel.metadata.create_all(modelled)
+    SQLModel.metadata.create_all(empty_engine)
 
-        assert describe(migrated_engine) == describe(modelled)
+    assert describe(engine) == describe(empty_engine)
 
 
 def test_down_and_up_again_ends_where_it_began(migrated_engine: Engine) -> None:
