@@ -241,8 +241,8 @@ def halted(server: PostgresServer) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("workers", "status"), [("1", -signal.SIGALRM), ("2", 0)])
-def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str, status: int) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str) -> None:
     with PostgresServer.start() as postgres:
         database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
         migrate(database)
@@ -253,4 +253,4 @@ def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Termin
             waiting.request("GET", "/items/?limit=2")
             wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
 
-            assert server.stop(seconds=10) == status
+            assert server.stop(seconds=10) == 0

@@ -141,7 +141,7 @@ def test_logging_is_left_alone(empty_engine: Engine) -> None:
         ("postgresql://127.0.0.1:1/items?password=hunter2", "127.0.0.1:1/items"),
         ("mysql://user:hunter2@127.0.0.1/items", "expected a URL that starts with postgresql://"),
         ("postgresql://user:hun@ter2@127.0.0.1/items", "write an @ in the user name or the password as %40"),
-        ("", "expected a URL"),
+        ("", "is not set: expected for example postgresql://"),
     ],
 )
 def test_a_wrong_address_is_one_message(alembic: Alembic, url: str, told: str) -> None:
