@@ -166,7 +166,7 @@ def test_a_database_that_does_not_exist_is_one_message(empty_engine: Engine, ale
 
 
 def test_squawk_finds_nothing_to_say_about_the_sql() -> None:
-    squawk = shutil.which("squawk")
+    squawk = shutil.which("squawk", path=Path(sys.executable).parent)
     assert squawk, "squawk-cli, of the extra `test`, is not installed beside this Python"
     written = io.StringIO()
     config = alembic_config()
