@@ -4,6 +4,8 @@ import io
 import logging
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from alembic import command
