@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,21 +11,19 @@ import requests
 from psycopg.rows import dict_row
 from sqlalchemy import Engine
 
+from tests.cli.conftest import Terminal, serve
+
 KEY = "all_items_cache"
 WIDGET = {"name": "Widget", "description": "Größe 👍🏽", "price": 10.99}
 
 pytestmark = pytest.mark.db(isolation="clone")
 
 
-class LiveServer(Protocol):
-    @property
-    def url(self) -> str: ...
-
-
 @pytest.fixture
-def items(live_server: LiveServer) -> str:
-    """The address of the items."""
-    return f"{live_server.url}/items/"
+def items(configured: Terminal) -> str:
+    """The address of the items, at a server of two workers."""
+    _, url = serve(configured, "--workers", "2")
+    return f"{url}/items/"
 
 
 @pytest.fixture
