@@ -31,8 +31,8 @@ SAMPLE_ITEMS = 1000
 SPARE_CONNECTIONS = 30
 # Requests of a development server need not be waited for: Ctrl-C ends it all within 5 s.
 GRACE_SECONDS = 1
-# Python drops an exception that a signal raises at a bad moment (in a finalizer, say), and then this command would go on.
-# So it ends after this at the latest; what is not stopped by then the reaper stops.
+# Python drops an exception that a signal raises at a bad moment (in a finalizer, say): this command would go on. So it
+# ends after this at the latest; what is not stopped by then the reaper stops.
 CLEANUP_SECONDS = 3.5
 
 
