@@ -1,6 +1,7 @@
 """What the test kit, `service.testing`, has to know of this project beside the pytest configuration."""
 
 import os
+import signal
 
 import pytest
 from pydantic import SecretStr
@@ -13,7 +14,11 @@ pytest_plugins = ["tests.databases"]
 
 
 def pytest_configure() -> None:
-    """Forget the settings of whoever runs the tests."""
+    """Forget the settings of whoever runs the tests, and that a shell may have started them in the background.
+
+    Such a shell lets its jobs ignore Ctrl-C, and they pass that on to the commands that the tests start and interrupt.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.lower() in Settings.model_fields:
             del os.environ[name]
