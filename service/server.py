@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
@@ -124,20 +125,29 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
 
-def exit_on_signals(status: int | None = None, *, within_seconds: float) -> None:
+def exit_on_signals(status: int | None = None, *, within_seconds: float) -> Callable[[], None]:
     """From now on SIGINT and SIGTERM raise SystemExit, with 128 + their number unless `status` is given.
 
-    Once only, for the same reason as in Server. SIGALRM ends the process if it has not ended `within_seconds`.
+    Once only, for the same reason as in Server. SIGALRM ends the process if it has not ended `within_seconds`. Python
+    drops an exception that comes at a bad moment, in a finalizer for example: call what is returned between the steps
+    of a long work, and it raises again.
     """
+    received: list[int] = []
+
+    def leave_if_asked() -> None:
+        for number in received:
+            sys.exit(128 + number if status is None else status)
 
     def leave(number: int, _frame: FrameType | None) -> None:
         for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         signal.setitimer(signal.ITIMER_REAL, within_seconds)
-        sys.exit(128 + number if status is None else status)
+        received.append(number)
+        leave_if_asked()
 
     for number in STOP_SIGNALS:
         signal.signal(number, leave)
+    return leave_if_asked
 
 
 def _unusable(host: str, port: int, error: OSError | UnicodeError) -> ConfigurationError:

@@ -31,14 +31,13 @@ SAMPLE_ITEMS = 1000
 SPARE_CONNECTIONS = 30
 # Requests of a development server need not be waited for: Ctrl-C ends it all within 5 s.
 GRACE_SECONDS = 1
-# Python drops an exception that a signal raises at a bad moment (in a finalizer, say): this command would go on. So it
-# ends after this at the latest; what is not stopped by then the reaper stops.
+# What is not stopped by then, on a very busy machine, is left to the reaper.
 CLEANUP_SECONDS = 3.5
 
 
 def run_stack(port: int, data_dir: Path, console: Console) -> None:
     """Start everything, tell `console` where it is, serve until a signal comes, stop everything."""
-    exit_on_signals(within_seconds=CLEANUP_SECONDS)
+    leave_if_asked = exit_on_signals(within_seconds=CLEANUP_SECONDS)
     limits = load_settings(Limits)
     if not ALEMBIC_INI.exists():
         raise ConfigurationError([f"There is no {ALEMBIC_INI}: `service up` runs from a clone of the repository only."])
@@ -53,9 +52,11 @@ def run_stack(port: int, data_dir: Path, console: Console) -> None:
         settings = load_settings(Settings)
         with _step(console, "Schema and items"):
             _fill(postgres, settings, data_dir)
+        leave_if_asked()
         with _step(console, "Application"):
             config = make_server_config(settings, grace_seconds=GRACE_SECONDS)
             config.load()
+        leave_if_asked()
         for line in _describe_addresses(listener.getsockname()[1], postgres, cache):
             # As they are, without colours and line breaks, for they are there to be copied.
             console.out(line, highlight=False)
