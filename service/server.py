@@ -4,6 +4,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -74,6 +75,8 @@ def make_worker_app() -> FastAPI:
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
+    # The parent would have removed it, had it not been killed.
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -180,7 +180,7 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
-    server, url = serve(configured, "--workers", "2")
+    server, url = serve(configured, "--workers", "2", TMPDIR=str(configured.directory))
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
     workers = workers_of(server)
 
@@ -189,6 +189,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -
     wait_until(lambda: workers.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
+    assert list(configured.directory.glob("item-service-metrics-*")) == []
 
 
 @contextmanager
