@@ -18,9 +18,10 @@ from service.cache import Cache
 from service.cache.epoch import TRUST_SECONDS
 from service.cache.fenced import make_stamp
 from service.cache.scripts import entry_keys
-from service.catalogue import ITEM_KEY_PREFIX, LIST_KEY, Catalogue
+from service.catalogue import Catalogue
 from service.config import ConfigurationError, Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
+from service.entries import ITEM_KEY_PREFIX, LIST_KEY
 from service.redis_client import Client, LazyCluster, ask, connection_for, make_redis, run_id
 
 app = typer.Typer(help="What the cache does, whether it tells the truth, and how to empty it.", no_args_is_help=True)

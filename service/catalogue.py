@@ -1,33 +1,26 @@
 """The use cases, where SQL meets the cache. The only place that commits."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
-from pydantic import TypeAdapter
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
+from service.entries import (
+    ITEM_KEY_PREFIX,
+    LIST_KEY,
+    decode_item,
+    decode_list,
+    encode_item,
+    encode_list,
+    item_key,
+)
 from service.errors import DatabaseUnavailableError, ItemNotFoundError
-from service.models import Item
 from service.schemas import ItemRead, ItemWrite
-
-LIST_KEY = "all_items_cache"
-
-PAGE = TypeAdapter(list[ItemRead])
-
-
-ITEM_KEY_PREFIX = "item_cache:"
-
-
-def item_key(item_id: int) -> str:
-    """The Redis key of one item."""
-    return f"{ITEM_KEY_PREFIX}{item_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,37 +119,11 @@ class Catalogue:
 
     def _load_list(self, limit: int) -> bytes:
         with self.sessions() as session:
-            return _encode_list(crud.list_items(session, limit=limit))
+            return encode_list(crud.list_items(session, limit=limit))
 
     def _load_item(self, item_id: int) -> bytes:
         with self.sessions() as session:
             item = crud.find_item(session, item_id)
         if item is None:
             raise ItemNotFoundError(item_id)
-        return _encode_item(item).encode()
-
-
-def _encode_item(item: Item) -> str:
-    return ItemRead.model_validate(item).model_dump_json()
-
-
-def _encode_list(items: Iterable[Item]) -> bytes:
-    """A JSON array whose elements are JSON strings, each one item."""
-    return json.dumps([_encode_item(item) for item in items], ensure_ascii=False).encode()
-
-
-def decode_item(payload: bytes) -> ItemRead:
-    """The item of a cache entry; raises ValueError."""
-    return ItemRead.model_validate_json(payload)
-
-
-# Every hit decodes, mostly the same bytes as the hit before it.
-@lru_cache(maxsize=2)
-def decode_list(payload: bytes) -> bytes:
-    """The JSON array of the items of a cache entry; raises ValueError."""
-    items = json.loads(payload)
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise ValueError("not a list of items")
-    page = f"[{','.join(items)}]".encode()
-    PAGE.validate_json(page)
-    return page
+        return encode_item(item).encode()

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from service.cache import rehearse
-from service.catalogue import item_key
 from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings, mask_url
 from service.database import describe_schema_lag, find_schema_revision, make_engine
+from service.entries import item_key
 from service.redis_client import make_redis
 
 OLDEST_POSTGRES = 14

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.cache import Cached
-from service.catalogue import LIST_KEY, decode_item, decode_list, item_key
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
 from service.dependencies import CatalogueDep
+from service.entries import LIST_KEY, decode_item, decode_list, item_key
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag

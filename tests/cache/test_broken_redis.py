@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from service.catalogue import item_key
 from service.embedded import RedisServer
+from service.entries import item_key
 from tests.cache.faults import ending, is_loading, kill, paused, redis_at, snapshots, start_again
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker, name_in

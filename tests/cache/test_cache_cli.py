@@ -5,9 +5,9 @@ import redis
 from typer.testing import CliRunner
 
 from service.cache_cli import app
-from service.catalogue import item_key
 from service.config import ConfigurationError
 from service.embedded import RedisServer
+from service.entries import item_key
 from tests.cache.fleet import Server, running
 from tests.cache.workers import WATCHED, StartWorker
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from service.catalogue import item_key
 from service.embedded import RedisServer
+from service.entries import item_key
 from tests.cache.faults import kill, redis_at, snapshots
 from tests.cache.workers import WATCHED, StartWorker
 from tests.servers import free_port

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from service.cache import Cache, Fence
-from service.catalogue import item_key
 from service.database import EPOCH
 from service.embedded import RedisServer
+from service.entries import item_key
 from tests.cache.faults import kill
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker

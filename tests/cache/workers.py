@@ -14,9 +14,10 @@ from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache, Cached
-from service.catalogue import Catalogue, item_key
+from service.catalogue import Catalogue
 from service.config import Settings
 from service.database import EpochReader, make_engine, make_session_factory
+from service.entries import item_key
 from service.redis_client import make_redis
 from service.schemas import ItemRead, ItemWrite
 from tests.waiting import wait_until

@@ -48,10 +48,19 @@ def test_only_the_catalogue_commits() -> None:
 
 
 def test_the_statements_of_crud_end_no_transaction() -> None:
-    assert [calls_of(method, PACKAGE / "crud.py") for method in ("commit", "rollback", "begin", "close")] == [[]] * 4
+    calls = {
+        (file.name, method)
+        for file in (PACKAGE / "crud").glob("*.py")
+        for method in ("commit", "rollback", "begin", "close")
+        if calls_of(method, file)
+    }
+
+    assert calls == set()
 
 
-@pytest.mark.parametrize("module", ["catalogue", "crud", "cache", "models", "schemas", "database", "errors", "config"])
+@pytest.mark.parametrize(
+    "module", ["catalogue", "crud", "entries", "cache", "models", "schemas", "database", "errors", "config"]
+)
 def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str) -> None:
     files = [*PACKAGE.glob(f"{module}.py"), *PACKAGE.glob(f"{module}/*.py")]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]

@@ -1,4 +1,4 @@
-"""One SQL statement per function. Nothing here commits."""
+"""Statements on single items, and the bulk load."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
@@ -40,19 +40,6 @@ def delete_item(session: Session, item_id: int) -> bool:
     """Whether there was an item to delete."""
     statement = delete(Item).where(col(Item.id) == item_id).returning(col(Item.id))
     return session.exec(statement).scalar_one_or_none() is not None
-
-
-def bump_cache_epoch(session: Session) -> str:
-    """Move the cache's epoch, with the transaction's COMMIT; returns when this PostgreSQL server started."""
-    started: str
-    _, started = session.execute(text("SELECT cache_epoch_bump(), pg_postmaster_start_time()::text")).one()
-    return started
-
-
-def find_server_start(session: Session) -> str:
-    """When this PostgreSQL server started."""
-    started: str = session.execute(text("SELECT pg_postmaster_start_time()::text")).scalar_one()
-    return started
 
 
 def copy_items(session: Session, items: Iterable[ItemWrite]) -> None:

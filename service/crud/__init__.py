@@ -1,0 +1,19 @@
+"""One SQL statement per function. Nothing here commits.
+
+items       single items, and the bulk load
+epoch       the cache's epoch
+"""
+
+from service.crud.epoch import bump_cache_epoch, find_server_start
+from service.crud.items import copy_items, delete_item, find_item, insert_item, list_items, replace_item
+
+__all__ = [
+    "bump_cache_epoch",
+    "copy_items",
+    "delete_item",
+    "find_item",
+    "find_server_start",
+    "insert_item",
+    "list_items",
+    "replace_item",
+]
