@@ -4,7 +4,8 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from tempfile import NamedTemporaryFile
 
 CONNECTIONS = 16
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -19,6 +20,26 @@ class Load:
     requests: int
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for again and again; a `%d` in the path goes from 1 to 100 in turn."""
+
+    path: str
+    method: str = "GET"
+    body: str = ""
+
+
+# A script of wrk's: the next request, each time.
+SCRIPT = """
+local n = 0
+local headers = {["Content-Type"] = "application/json"}
+request = function()
+  n = n %% 100 + 1
+  return wrk.format("%(method)s", (("%(path)s"):gsub("%%%%d", n)), headers, '%(body)s')
+end
+"""
+
+
 def require_wrk() -> str:
     """The program; RuntimeError when there is none."""
     program = shutil.which("wrk")
@@ -29,13 +50,16 @@ def require_wrk() -> str:
     return program
 
 
-def load(url: str, *, seconds: float, headers: dict[str, str] | None = None) -> Load:
-    """Ask for `url` as fast as it answers; AssertionError for any answer but 2xx and 3xx."""
-    given = [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", *given]
-    output = subprocess.run(
-        [*last_core(), require_wrk(), *options, url], check=True, capture_output=True, text=True
-    ).stdout
+def load(url: str, *, seconds: float, request: Request | None = None) -> Load:
+    """Ask for `url`, or `request` of it, as fast as it answers; AssertionError for any answer but 2xx and 3xx."""
+    options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency"]
+    with NamedTemporaryFile("w", suffix=".lua") as script:
+        if request is not None:
+            script.write(SCRIPT % asdict(request))
+            script.flush()
+            options += ["-s", script.name]
+        command = [*last_core(), require_wrk(), *options, url]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in output, output
     number, unit = _find(r"99%\s+([\d.]+)(us|ms|s)", output)
     (rate,) = _find(r"Requests/sec:\s+([\d.]+)", output)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlmodel import col, select
 
 from service.models import Item
-from service.schemas import ItemRead
+from service.schemas import ItemRead, ItemWrite
 
 engine = create_async_engine(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg"))
 sessions = async_sessionmaker(engine, expire_on_commit=False)
@@ -45,6 +45,37 @@ async def list_items(session: SessionDep, client: CacheDep) -> list[ItemRead]:
     items = [ItemRead.model_validate(item) for item in found]
     await client.set("peer:items", json.dumps([item.model_dump_json() for item in items]), ex=300)
     return items
+
+
+@app.get("/items/uncached")
+async def list_uncached(session: SessionDep) -> list[ItemRead]:
+    """Answer from the database."""
+    found = (await session.execute(select(Item).order_by(col(Item.id)).limit(100))).scalars().all()
+    return [ItemRead.model_validate(item) for item in found]
+
+
+@app.post("/items/")
+async def create_item(values: ItemWrite, session: SessionDep, client: CacheDep) -> ItemRead:
+    """Store it, and drop the list from the cache."""
+    item = Item(**values.model_dump())
+    session.add(item)
+    await session.commit()
+    await session.refresh(item)
+    await client.delete("peer:items")
+    return ItemRead.model_validate(item)
+
+
+@app.put("/items/{item_id}")
+async def replace_item(item_id: int, values: ItemWrite, session: SessionDep, client: CacheDep) -> ItemRead:
+    """Change it, and drop the list from the cache."""
+    item = await session.get(Item, item_id)
+    if item is None:
+        raise HTTPException(404)
+    item.sqlmodel_update(values.model_dump())
+    await session.commit()
+    await session.refresh(item)
+    await client.delete("peer:items")
+    return ItemRead.model_validate(item)
 
 
 @app.get("/items/{item_id}")

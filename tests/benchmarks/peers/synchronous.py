@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url
 from sqlmodel import Session, col, select
 
 from service.models import Item
-from service.schemas import ItemRead
+from service.schemas import ItemRead, ItemWrite
 
 engine = create_engine(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg"))
 cache = redis.Redis.from_url(os.environ["REDIS_URL"])
@@ -42,6 +42,37 @@ def list_items(session: SessionDep, client: CacheDep) -> list[ItemRead]:
     items = [ItemRead.model_validate(item) for item in session.exec(select(Item).order_by(col(Item.id)).limit(100))]
     client.set("peer:items", json.dumps([item.model_dump_json() for item in items]), ex=300)
     return items
+
+
+@app.get("/items/uncached")
+def list_uncached(session: SessionDep) -> list[ItemRead]:
+    """Answer from the database."""
+    found = session.exec(select(Item).order_by(col(Item.id)).limit(100)).all()
+    return [ItemRead.model_validate(item) for item in found]
+
+
+@app.post("/items/")
+def create_item(values: ItemWrite, session: SessionDep, client: CacheDep) -> ItemRead:
+    """Store it, and drop the list from the cache."""
+    item = Item(**values.model_dump())
+    session.add(item)
+    session.commit()
+    session.refresh(item)
+    client.delete("peer:items")
+    return ItemRead.model_validate(item)
+
+
+@app.put("/items/{item_id}")
+def replace_item(item_id: int, values: ItemWrite, session: SessionDep, client: CacheDep) -> ItemRead:
+    """Change it, and drop the list from the cache."""
+    item = session.get(Item, item_id)
+    if item is None:
+        raise HTTPException(404)
+    item.sqlmodel_update(values.model_dump())
+    session.commit()
+    session.refresh(item)
+    client.delete("peer:items")
+    return ItemRead.model_validate(item)
 
 
 @app.get("/items/{item_id}")
