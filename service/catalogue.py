@@ -74,18 +74,24 @@ class Catalogue:
             crud.copy_items(self.session, items)
 
     @contextmanager
-    def _writing(self, *keys: str) -> Iterator[None]:
-        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back."""
+    def _writing(self, *keys: str, voids_cache: bool = False) -> Iterator[None]:
+        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back.
+
+        `keys` are the entries that the statements make untrue. Where these are too many to name, `voids_cache` makes
+        every entry untrue instead, which takes as long as others may trust it; `keys` are still gone from Redis.
+        """
         try:
             yield
             fence = self.cache.fence(*keys)
-            server_start = None if fence.stands else crud.bump_cache_epoch(self.session)
+            moves_epoch = voids_cache or not fence.stands
+            server_start = crud.bump_cache_epoch(self.session) if moves_epoch else None
             self.session.commit()
         except BaseException:
             # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise
-        if not self.cache.unfence(fence):
+        was_lifted = self.cache.unfence(fence)
+        if server_start or not was_lifted:
             self._outlast_old_epoch(server_start or self._move_epoch())
 
     def void_cache(self) -> None:
