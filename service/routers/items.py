@@ -12,6 +12,7 @@ from service.entries import LIST_KEY, decode_item, decode_list, item_key
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
+from service.web.digits import DIGITS
 from service.web.exact_json import ExactRoute
 from service.web.problems import describe_problems
 
@@ -19,6 +20,8 @@ router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, resp
 NOT_FOUND = describe_problems(404)
 
 LIST_PATH = "/items/"
+# Digits only: other addresses below /items/ have routes, methods and an `Allow` of their own.
+ITEM_PATH = f"/{{item_id:{DIGITS}}}"
 MAX_DIGITS = len(str(MAX_ID)) - 1
 # So many items a process answers without looking into their entries anew: some 20 MB if all are as long as they may be.
 HOT_ITEMS = 256
@@ -52,21 +55,21 @@ def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT
     return _read_answer(request, _represent_page(page.value), page)
 
 
-@router.head("/{item_id}", include_in_schema=False)
-@router.get("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.head(ITEM_PATH, include_in_schema=False)
+@router.get(ITEM_PATH, response_model=ItemRead, responses=NOT_FOUND)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
     return _read_answer(request, _represent_item(found.value), found)
 
 
-@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.put(ITEM_PATH, response_model=ItemRead, responses=NOT_FOUND)
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values))
 
 
-@router.delete("/{item_id}", responses=NOT_FOUND)
+@router.delete(ITEM_PATH, responses=NOT_FOUND)
 def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
     """Delete an item."""
     catalogue.delete_item(item_id)
