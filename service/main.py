@@ -29,6 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
     app.state.redis = client
+    app.state.require_if_match = settings.require_if_match
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
     async_client = make_async_redis(settings) if settings.cache_fast_path else None

@@ -8,7 +8,7 @@ from tests.factories import ItemFactory
 
 ALLOWED = {
     "/items/": "GET, HEAD, OPTIONS, POST",
-    "/items/1": "DELETE, GET, HEAD, OPTIONS, PUT",
+    "/items/1": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
     "/health/live": "GET, HEAD, OPTIONS",
     "/health/ready": "GET, HEAD, OPTIONS",
     "/metrics": "GET, HEAD, OPTIONS",
@@ -52,6 +52,11 @@ def test_a_path_that_does_not_exist_takes_no_method(client: TestClient, method: 
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
+def test_options_tells_in_which_form_a_patch_comes(client: TestClient) -> None:
+    assert client.options("/items/1").headers["Accept-Patch"] == "application/merge-patch+json, application/json"
+    assert "Accept-Patch" not in client.options("/items/").headers
+
+
 def test_every_path_that_takes_get_takes_head(client: TestClient, app: FastAPI) -> None:
     paths = [path.replace("{item_id}", "1") for path in app.openapi()["paths"]]
 
@@ -80,7 +85,7 @@ def test_what_is_not_digits_is_no_address_of_an_item(client: TestClient, name: s
     item = ItemFactory.create()
 
     answers = [
-        client.request(method, f"/items/{name.format(id=item.id)}") for method in ("GET", "PUT", "DELETE", "OPTIONS")
+        client.request(method, f"/items/{name.format(id=item.id)}") for method in ("GET", "PUT", "PATCH", "OPTIONS")
     ]
 
     assert [answer.status_code for answer in answers] == [404] * 4

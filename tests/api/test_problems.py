@@ -217,9 +217,13 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
             for status in ("422", "503")
         },
         **{
-            (method, "/items/{item_id}", status): {"application/problem+json": schema}
-            for method in ("get", "put", "delete")
+            ("get", "/items/{item_id}", status): {"application/problem+json": schema}
             for status in ("404", "422", "503")
+        },
+        **{
+            (method, "/items/{item_id}", status): {"application/problem+json": schema}
+            for method in ("put", "patch", "delete")
+            for status in ("400", "404", "412", "422", "428", "503")
         },
         ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
     }
