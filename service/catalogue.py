@@ -1,8 +1,9 @@
 """The use cases, where SQL meets the cache. The only place that commits."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
@@ -19,8 +20,10 @@ from service.entries import (
     encode_list,
     item_key,
 )
-from service.errors import DatabaseUnavailableError, ItemNotFoundError
-from service.schemas import ItemRead, ItemWrite
+from service.errors import DatabaseUnavailableError, ItemNotFoundError, PreconditionFailedError, ServiceError
+from service.preconditions import UNCONDITIONAL, Precondition
+from service.schemas import ItemPatch, ItemRead, ItemWrite
+from service.web.conditional import version_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +57,60 @@ class Catalogue:
             return Cached(decode_item(self._load_item(item_id)), "refused")
         return self.cache.read(item_key(item_id), lambda: self._load_item(item_id), decode_item)
 
-    def replace_item(self, item_id: int, values: ItemWrite) -> ItemRead:
-        """Set all that a client may set and commit; raises ItemNotFoundError."""
-        with self._writing(LIST_KEY, item_key(item_id)):
-            item = crud.replace_item(self.session, item_id, values)
+    def replace_item(self, item_id: int, values: ItemWrite, condition: Precondition = UNCONDITIONAL) -> ItemRead:
+        """Set all that a client may set and commit; raises ItemNotFoundError, PreconditionFailedError."""
+        return self._change_item(item_id, values.model_dump(), condition)
+
+    def update_item(self, item_id: int, patch: ItemPatch, condition: Precondition = UNCONDITIONAL) -> ItemRead:
+        """Set what the patch names and commit; raises ItemNotFoundError, PreconditionFailedError.
+
+        A patch that names nothing is no change: no new version, and the cache stays.
+        """
+        if changes := patch.changes():
+            return self._change_item(item_id, changes, condition)
+        with self.sessions() as session:
+            item = crud.find_item(session, item_id, condition)
             if item is None:
-                raise ItemNotFoundError(item_id)
+                raise _explain_refusal(session, item_id, condition)
             return ItemRead.model_validate(item)
 
-    def delete_item(self, item_id: int) -> None:
-        """Remove the item and commit; raises ItemNotFoundError."""
+    def delete_item(self, item_id: int, condition: Precondition = UNCONDITIONAL) -> None:
+        """Remove the item and commit; raises ItemNotFoundError, PreconditionFailedError."""
         with self._writing(LIST_KEY, item_key(item_id)):
-            if not crud.delete_item(self.session, item_id):
-                raise ItemNotFoundError(item_id)
+            if not crud.delete_item(self.session, item_id, condition):
+                raise _explain_refusal(self.session, item_id, condition)
 
     def add_items(self, items: Iterable[ItemWrite]) -> None:
         """Append many new items in one transaction and commit."""
         with self._writing(LIST_KEY):
             crud.copy_items(self.session, items)
 
+    def _change_item(self, item_id: int, values: Mapping[str, Any], condition: Precondition) -> ItemRead:
+        with self._writing(LIST_KEY, item_key(item_id)):
+            item = crud.update_item(self.session, item_id, values, condition)
+            if item is None:
+                raise _explain_refusal(self.session, item_id, condition)
+            return ItemRead.model_validate(item)
+
     @contextmanager
-    def _writing(self, *keys: str) -> Iterator[None]:
-        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back."""
+    def _writing(self, *keys: str, voids_cache: bool = False) -> Iterator[None]:
+        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back.
+
+        `keys` are the entries that the statements make untrue. Where these are too many to name, `voids_cache` makes
+        every entry untrue instead, which takes as long as others may trust it; `keys` are still gone from Redis.
+        """
         try:
             yield
             fence = self.cache.fence(*keys)
-            server_start = None if fence.stands else crud.bump_cache_epoch(self.session)
+            moves_epoch = voids_cache or not fence.stands
+            server_start = crud.bump_cache_epoch(self.session) if moves_epoch else None
             self.session.commit()
         except BaseException:
             # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise
-        if not self.cache.unfence(fence):
+        was_lifted = self.cache.unfence(fence)
+        if server_start or not was_lifted:
             self._outlast_old_epoch(server_start or self._move_epoch())
 
     def void_cache(self) -> None:
@@ -127,3 +152,15 @@ class Catalogue:
         if item is None:
             raise ItemNotFoundError(item_id)
         return encode_item(item).encode()
+
+
+def _explain_refusal(session: Session, item_id: int, condition: Precondition) -> ServiceError:
+    """Why a statement found no item that meets the condition. True at the moment of this second statement.
+
+    The item may have come or gone since the first; tags never come back, so one that did not match then does not now.
+    """
+    item = None if condition == UNCONDITIONAL else crud.find_item(session, item_id)
+    if item is None:
+        return ItemNotFoundError(item_id)
+    found = ItemRead.model_validate(item)
+    return PreconditionFailedError(item_id, version_tag(found.version, found.updated_at))

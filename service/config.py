@@ -216,6 +216,7 @@ class Settings(DatabaseSettings):
 
     redis_url: Annotated[SecretStr, AfterValidator(_check_redis_url)]
     cache_fast_path: bool = Field(default=True, description="answer cached reads on the event loop")
+    require_if_match: bool = Field(default=False, description="refuse to change an item without If-Match")
     environment: Literal["development", "production"] = "development"
 
 

@@ -3,14 +3,16 @@
 Those that only hand an object over are `async def`: a plain one would cost each request a hop to a thread.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.catalogue import Catalogue
+from service.errors import MalformedPreconditionError, PreconditionRequiredError
+from service.preconditions import UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
 from service.redis_client import Client
 
 
@@ -46,3 +48,34 @@ async def get_catalogue(request: Request, session: SessionDep) -> Catalogue:
 
 
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
+
+# Lists, because a header may come in several lines (RFC 9110, section 5.3).
+IfMatch = Annotated[list[str] | None, Header(description="change the item only if it has one of these tags, or *")]
+IfNoneMatch = Annotated[list[str] | None, Header(description="change the item only if it has none of these tags")]
+
+
+async def get_precondition(
+    request: Request, if_match: IfMatch = None, if_none_match: IfNoneMatch = None
+) -> Precondition:
+    """What the request's headers require of the item that it is about to change.
+
+    There is no Last-Modified, so dates in If-Unmodified-Since have to be ignored (RFC 9110, section 13.1.4).
+    """
+    if if_match is None and request.app.state.require_if_match:
+        raise PreconditionRequiredError("If-Match")
+    return Precondition(
+        one_of=UNCONDITIONAL.one_of if if_match is None else _parse("If-Match", parse_if_match, if_match),
+        none_of=UNCONDITIONAL.none_of
+        if if_none_match is None
+        else _parse("If-None-Match", parse_if_none_match, if_none_match),
+    )
+
+
+def _parse(header: str, parse: Callable[[str], Tags | None], lines: list[str]) -> Tags | None:
+    try:
+        return parse(",".join(lines))
+    except ValueError as error:
+        raise MalformedPreconditionError(header) from error
+
+
+PreconditionDep = Annotated[Precondition, Depends(get_precondition)]

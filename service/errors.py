@@ -1,11 +1,15 @@
 """The errors that callers may catch.
 
 ServiceError
+├── MalformedPreconditionError  400
 ├── ItemNotFoundError           404
+├── PreconditionFailedError     412
+├── PreconditionRequiredError   428
 └── DatabaseUnavailableError    503
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 
 class ServiceError(Exception):
@@ -14,7 +18,24 @@ class ServiceError(Exception):
     status: ClassVar[int]
     slug: ClassVar[str]
     title: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = {}
+    extensions: Mapping[str, Any] = {}
+
+    def in_operation(self, index: int) -> Self:
+        """This error, as what stopped the batch at its operation `index`."""
+        self.extensions = {"index": index, "pointer": f"/operations/{index}"}
+        return self
+
+
+class MalformedPreconditionError(ServiceError):
+    """If-Match or If-None-Match is neither `*` nor a list of entity tags."""
+
+    status = 400
+    slug = "malformed-precondition"
+    title = "Malformed precondition"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f'{header} must be * or a list of entity tags as ETag has them, in quotes: "1-63d2a9b2c0f40".')
 
 
 class ItemNotFoundError(ServiceError):
@@ -28,10 +49,33 @@ class ItemNotFoundError(ServiceError):
         super().__init__(f"There is no item {item_id}.")
 
 
+class PreconditionFailedError(ServiceError):
+    """The item is not in a state that the precondition allows; nothing was changed. `ETag` tells its state."""
+
+    status = 412
+    slug = "precondition-failed"
+    title = "Precondition failed"
+
+    def __init__(self, item_id: int, tag: str) -> None:
+        super().__init__(f"Item {item_id} is not as the request requires it to be. Read it anew, then decide.")
+        self.headers = {"ETag": tag}
+
+
+class PreconditionRequiredError(ServiceError):
+    """This service takes changes of an item only with the tag of the version that they are meant for."""
+
+    status = 428
+    slug = "precondition-required"
+    title = "Precondition required"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Send the item's ETag as {name}, or * to change it whatever it is now.")
+
+
 class DatabaseUnavailableError(ServiceError):
     """PostgreSQL could not do the work now; nothing was changed, or the connection was lost before that was known."""
 
     status = 503
     slug = "database-unavailable"
     title = "Database unavailable"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers: Mapping[str, str] = {"Retry-After": "1"}

@@ -14,6 +14,7 @@ from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
 from service.routers import health, items, metrics
 from service.web.cached_reads import CachedReads
+from service.web.methods import add_method_handler
 from service.web.problems import ProblemAPI, add_problem_handlers
 
 
@@ -28,6 +29,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = engine
     app.state.sessions = make_session_factory(engine)
     app.state.redis = client
+    app.state.require_if_match = settings.require_if_match
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
     async_client = make_async_redis(settings) if settings.cache_fast_path else None
@@ -55,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
     add_problem_handlers(app)
+    add_method_handler(app)
     app.include_router(items.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -90,6 +90,21 @@ class ItemWrite(BaseModel):
     name: Name
     description: Description | None = None
     price: Price
+
+
+class ItemPatch(BaseModel):
+    """A merge patch of an item (RFC 7396): what is absent stays as it is, a null description removes it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"price": 9.99, "description": None}]})
+
+    # What these make is never used: only the fields that were sent count. A default value would be documented as one.
+    name: Name = Field(default_factory=str)
+    description: Description | None = Field(default_factory=lambda: None)
+    price: Price = Field(default_factory=Decimal)
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent."""
+        return self.model_dump(exclude_unset=True)
 
 
 class ItemRead(BaseModel):

@@ -5,7 +5,7 @@ epoch       the cache's epoch
 """
 
 from service.crud.epoch import bump_cache_epoch, find_server_start
-from service.crud.items import copy_items, delete_item, find_item, insert_item, list_items, replace_item
+from service.crud.items import copy_items, delete_item, find_item, insert_item, list_items, update_item
 
 __all__ = [
     "bump_cache_epoch",
@@ -15,5 +15,5 @@ __all__ = [
     "find_server_start",
     "insert_item",
     "list_items",
-    "replace_item",
+    "update_item",
 ]

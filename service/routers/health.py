@@ -36,12 +36,14 @@ class NotReady(Problem):
     redis: Reachability
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> Liveness:
     """Answer, touching nothing: a failing dependency must not get the process restarted."""
     return Liveness()
 
 
+@router.head("/ready", response_model=None, include_in_schema=False)
 @router.get("/ready", response_model=Readiness, responses=describe_problems(503, model=NotReady))
 def ready(request: Request, engine: EngineDep, client: RedisDep) -> Readiness | Response:
     """Say whether requests can be served: PostgreSQL answers and its schema is one that this release works on."""

@@ -3,27 +3,33 @@
 from functools import lru_cache
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from service.cache import Cached
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
-from service.dependencies import CatalogueDep
+from service.dependencies import CatalogueDep, PreconditionDep
 from service.entries import LIST_KEY, decode_item, decode_list, item_key
-from service.schemas import Digits, ItemRead, ItemWrite, Message
+from service.schemas import Digits, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
+from service.web.digits import DIGITS
 from service.web.exact_json import ExactRoute
 from service.web.problems import describe_problems
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, responses=describe_problems(422, 503))
 NOT_FOUND = describe_problems(404)
+NOT_CHANGED = describe_problems(400, 404, 412, 428)
 
 LIST_PATH = "/items/"
+# Digits only: other addresses below /items/ have routes, methods and an `Allow` of their own.
+ITEM_PATH = f"/{{item_id:{DIGITS}}}"
 MAX_DIGITS = len(str(MAX_ID)) - 1
 # So many items a process answers without looking into their entries anew: some 20 MB if all are as long as they may be.
 HOT_ITEMS = 256
 
 ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
+MergePatch = Annotated[ItemPatch, Body(media_type="application/merge-patch+json")]
+ALSO_JSON = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
 Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
 
 CACHE_STATUS = {
@@ -52,24 +58,30 @@ def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT
     return _read_answer(request, _represent_page(page.value), page)
 
 
-@router.head("/{item_id}", include_in_schema=False)
-@router.get("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.head(ITEM_PATH, include_in_schema=False)
+@router.get(ITEM_PATH, response_model=ItemRead, responses=NOT_FOUND)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
     return _read_answer(request, _represent_item(found.value), found)
 
 
-@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
-def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep) -> Response:
+@router.put(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED)
+def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
-    return _item_answer(catalogue.replace_item(item_id, values))
+    return _item_answer(catalogue.replace_item(item_id, values, condition))
 
 
-@router.delete("/{item_id}", responses=NOT_FOUND)
-def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
+@router.patch(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED, openapi_extra=ALSO_JSON)
+def update_item(item_id: ItemId, patch: MergePatch, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
+    """Change some fields of an item by a JSON merge patch (RFC 7396); the others stay as they are."""
+    return _item_answer(catalogue.update_item(item_id, patch, condition))
+
+
+@router.delete(ITEM_PATH, responses=NOT_CHANGED)
+def delete_item(item_id: ItemId, catalogue: CatalogueDep, condition: PreconditionDep) -> Message:
     """Delete an item."""
-    catalogue.delete_item(item_id)
+    catalogue.delete_item(item_id, condition)
     return Message(message="Item deleted successfully")
 
 

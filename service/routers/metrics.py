@@ -10,6 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 router = APIRouter(tags=["metrics"])
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response)
 def read_metrics(request: Request) -> Response:
     """Counters of all worker processes of this server, in Prometheus' text format."""

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def version_tag(version: int, changed_at: datetime) -> str:
     """The strong tag of a row: its version, and when it got it, for a row that was deleted and stored anew."""
-    return f'"{version}-{int(changed_at.timestamp() * 1_000_000):x}"'
+    # Whole numbers: a float of seconds cannot tell every microsecond from the next. Masked as PostgreSQL's to_hex does.
+    microseconds = (changed_at - _EPOCH) // timedelta(microseconds=1)
+    return f'"{version}-{microseconds & 0xFFFFFFFFFFFFFFFF:x}"'
 
 
 def content_tag(body: bytes) -> str:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from service.errors import DatabaseUnavailableError, ServiceError
 
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
-METHOD_NOT_ALLOWED = 405
 # psycopg's names for a server that is gone, going, full, or too slow; InternalError is a server that turned read-only.
 DATABASE_TROUBLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 
@@ -106,7 +104,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101
-    return problem(request, error.status, detail=str(error), slug=error.slug, title=error.title, headers=error.headers)
+    return problem(
+        request,
+        error.status,
+        detail=str(error),
+        slug=error.slug,
+        title=error.title,
+        extensions=error.extensions,
+        headers=error.headers,
+    )
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
@@ -140,19 +146,7 @@ def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    headers = {"Allow": ", ".join(_find_methods(request))} if error.status_code == METHOD_NOT_ALLOWED else error.headers
-    return problem(request, error.status_code, detail=error.detail, headers=headers)
-
-
-def _find_methods(request: Request) -> list[str]:
-    """All that the path takes. Routes are one for each method, and Starlette names only those of the first."""
-    return [
-        method.value
-        for method in http.HTTPMethod
-        if any(
-            route.matches({**request.scope, "method": method.value})[0] is Match.FULL for route in request.app.routes
-        )
-    ]
+    return problem(request, error.status_code, detail=error.detail, headers=error.headers)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:

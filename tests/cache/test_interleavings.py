@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from service.cache import Cache, Fence
 from service.database import EPOCH
 from service.embedded import RedisServer
-from service.entries import item_key
+from service.entries import LIST_KEY, item_key
 from tests.cache.faults import kill
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker
@@ -179,6 +179,17 @@ def test_our_own_writes_leave_the_other_entries_alone(start_worker: StartWorker)
         worker.write("new")
 
         assert session.execute(EPOCH).scalar_one() == before
+
+
+def test_a_write_of_more_entries_than_it_can_name_voids_them_all(start_worker: StartWorker) -> None:
+    reader, writer = start_worker(), start_worker()
+    assert (reader.warm(), writer.warm()) == ("old", "old")
+
+    writer.write_much("new")
+
+    assert isinstance(reader.redis.get(ENTRY), bytes), "the old entry is still there"
+    assert reader.redis.exists(LIST_KEY) == 0
+    assert (reader.read(), writer.read()) == ("new", "new")
 
 
 def test_writers_from_outside_do_not_wait_for_each_other_nor_we_for_them(

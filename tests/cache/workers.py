@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
@@ -17,7 +18,7 @@ from service.cache import Cache, Cached
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.database import EpochReader, make_engine, make_session_factory
-from service.entries import item_key
+from service.entries import LIST_KEY, item_key
 from service.redis_client import make_redis
 from service.schemas import ItemRead, ItemWrite
 from tests.waiting import wait_until
@@ -37,6 +38,13 @@ class Worker:
         """Replace the item's name; returns when the service would have answered."""
         with self.sessions() as session:
             Catalogue(session, self.sessions, self.cache).replace_item(WATCHED, ItemWrite(name=name, price=Decimal(1)))
+
+    def write_much(self, name: str) -> None:
+        """The same as a bulk load does it, which does not name the items that it changes."""
+        with self.sessions() as session:
+            catalogue = Catalogue(session, self.sessions, self.cache)
+            with catalogue._writing(LIST_KEY, voids_cache=True):  # noqa: SLF001  # below every use case
+                session.execute(text("UPDATE item SET name = :name"), {"name": name})
 
     def read(self) -> str:
         """The item's name, as the service would answer."""
