@@ -1,6 +1,7 @@
 """The errors that callers may catch.
 
 ServiceError
+├── InvalidCursorError          400
 ├── ItemNotFoundError           404
 └── DatabaseUnavailableError    503
 """
@@ -15,6 +16,19 @@ class ServiceError(Exception):
     slug: ClassVar[str]
     title: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
+
+
+class InvalidCursorError(ServiceError):
+    """A cursor is damaged, or was made for another filter or sort, or by a release with another format."""
+
+    status = 400
+    slug = "invalid-cursor"
+    title = "Invalid cursor"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cursor is damaged, or belongs to another filter, sort or release. Start again without a cursor."
+        )
 
 
 class ItemNotFoundError(ServiceError):

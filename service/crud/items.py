@@ -1,6 +1,6 @@
 """Statements on single items, and the bulk load."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import text
@@ -17,11 +17,6 @@ def insert_item(session: Session, values: ItemWrite) -> Item:
     """The new item, with what the database added to it."""
     item: Item = session.exec(insert(Item).values(values.model_dump()).returning(Item)).scalar_one()
     return item
-
-
-def list_items(session: Session, *, limit: int) -> Sequence[Item]:
-    """The oldest `limit` items, oldest first."""
-    return session.exec(select(Item).order_by(col(Item.id)).limit(limit)).all()
 
 
 def find_item(session: Session, item_id: int) -> Item | None:
