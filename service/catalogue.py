@@ -14,13 +14,16 @@ from service.config import DEFAULT_LIMIT
 from service.entries import (
     ITEM_KEY_PREFIX,
     LIST_KEY,
+    Page,
     decode_item,
     decode_list,
     encode_item,
     encode_list,
     item_key,
+    make_page,
 )
 from service.errors import DatabaseUnavailableError, ItemNotFoundError, PreconditionFailedError, ServiceError
+from service.filters import ItemFilter, ItemPosition, ListQuery
 from service.preconditions import UNCONDITIONAL, Precondition
 from service.schemas import ItemPatch, ItemRead, ItemWrite
 from service.web.conditional import version_tag
@@ -43,13 +46,18 @@ class Catalogue:
         with self._writing(LIST_KEY):
             return ItemRead.model_validate(crud.insert_item(self.session, values))
 
-    def list_items(self, *, limit: int, may_use_cache: bool = True) -> Cached[bytes]:
-        """The oldest `limit` items as one JSON array, oldest first; only the default page is cached."""
-        if limit != DEFAULT_LIMIT:
-            return Cached(decode_list(self._load_list(limit)), "uncached")
+    def list_first_page(self, *, may_use_cache: bool = True) -> Cached[Page]:
+        """The default page, the one that is cached: the oldest items, oldest first."""
         if not may_use_cache:
-            return Cached(decode_list(self._load_list(limit)), "refused")
-        return self.cache.read(LIST_KEY, lambda: self._load_list(limit), decode_list)
+            return Cached(decode_list(self._load_list()), "refused")
+        return self.cache.read(LIST_KEY, self._load_list, decode_list)
+
+    def list_page(self, query: ListQuery, after: ItemPosition | None) -> Page:
+        """One page of what the query chooses: its beginning, or what follows the position `after`."""
+        with self.sessions() as session:
+            items = crud.list_page(session, query, sort=query.sort, after=after, limit=query.limit + 1)
+            total = crud.count_items(session, query) if query.include_total else None
+        return make_page(items, limit=query.limit, sort=query.sort, total=total)
 
     def get_item(self, item_id: int, *, may_use_cache: bool = True) -> Cached[ItemRead]:
         """One item; raises ItemNotFoundError."""
@@ -120,7 +128,7 @@ class Catalogue:
     def find_payload(self, key: str) -> bytes | None:
         """What the entry under `key` has to hold by PostgreSQL; None for an item that does not exist."""
         if key == LIST_KEY:
-            return self._load_list(DEFAULT_LIMIT)
+            return self._load_list()
         try:
             return self._load_item(int(key.removeprefix(ITEM_KEY_PREFIX)))
         except (ItemNotFoundError, ValueError):
@@ -142,9 +150,9 @@ class Catalogue:
             if crud.find_server_start(session) != server_start:
                 raise DatabaseUnavailableError("PostgreSQL was restarted during the request, which may have been done.")
 
-    def _load_list(self, limit: int) -> bytes:
+    def _load_list(self) -> bytes:
         with self.sessions() as session:
-            return encode_list(crud.list_items(session, limit=limit))
+            return encode_list(crud.list_page(session, ItemFilter(), limit=DEFAULT_LIMIT + 1))
 
     def _load_item(self, item_id: int) -> bytes:
         with self.sessions() as session:

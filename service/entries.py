@@ -1,18 +1,33 @@
-"""The cache's entries: under which key, and what they hold."""
+"""The cache's entries: under which key, and what they hold. And pages of items that are none."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from pydantic import TypeAdapter
 
+from service.config import DEFAULT_LIMIT
+from service.filters import ItemPosition, Sort, position_of
 from service.models import Item
 from service.schemas import ItemRead
 
 LIST_KEY = "all_items_cache"
 ITEM_KEY_PREFIX = "item_cache:"
 
+# What ends the entry of a page that others follow.
+MORE = "\n"
+
 PAGE = TypeAdapter(list[ItemRead])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items as one JSON array; where the next page begins, if there is one; how many match in all, if it was asked."""
+
+    body: bytes
+    end: ItemPosition | None
+    total: int | None = None
 
 
 def item_key(item_id: int) -> str:
@@ -25,9 +40,20 @@ def encode_item(item: Item) -> str:
     return ItemRead.model_validate(item).model_dump_json()
 
 
-def encode_list(items: Iterable[Item]) -> bytes:
-    """A JSON array whose elements are JSON strings, each one item."""
-    return json.dumps([encode_item(item) for item in items], ensure_ascii=False).encode()
+def encode_list(items: Sequence[Item]) -> bytes:
+    """A JSON array whose elements are JSON strings, each one item: the default page of `items`, oldest first.
+
+    White space ends it, which means nothing to a reader of JSON, when there are more `items` than the page holds.
+    """
+    page = json.dumps([encode_item(item) for item in items[:DEFAULT_LIMIT]], ensure_ascii=False)
+    return f"{page}{MORE if len(items) > DEFAULT_LIMIT else ''}".encode()
+
+
+def make_page(items: Sequence[Item], *, limit: int, sort: Sort, total: int | None = None) -> Page:
+    """The page of at most `limit` of `items`, which should hold one more if there is one."""
+    shown = PAGE.validate_python(items[:limit], from_attributes=True)
+    more = len(items) > limit
+    return Page(PAGE.dump_json(shown), position_of(shown[-1], sort) if more else None, total)
 
 
 def decode_item(payload: bytes) -> ItemRead:
@@ -37,11 +63,15 @@ def decode_item(payload: bytes) -> ItemRead:
 
 # Every hit decodes, mostly the same bytes as the hit before it.
 @lru_cache(maxsize=2)
-def decode_list(payload: bytes) -> bytes:
-    """The JSON array of the items of a cache entry; raises ValueError."""
+def decode_list(payload: bytes) -> Page:
+    """The default page of a cache entry; raises ValueError."""
     items = json.loads(payload)
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ValueError("not a list of items")
-    page = f"[{','.join(items)}]".encode()
-    PAGE.validate_json(page)
-    return page
+    body = f"[{','.join(items)}]".encode()
+    shown = PAGE.validate_json(body)
+    if not payload.endswith(MORE.encode()):
+        return Page(body, None)
+    if not shown:
+        raise ValueError("more items, but none to go on from")
+    return Page(body, position_of(shown[-1], "id"))

@@ -1,6 +1,7 @@
 """The errors that callers may catch.
 
 ServiceError
+├── InvalidCursorError          400
 ├── MalformedPreconditionError  400
 ├── ItemNotFoundError           404
 ├── PreconditionFailedError     412
@@ -36,6 +37,19 @@ class MalformedPreconditionError(ServiceError):
 
     def __init__(self, header: str) -> None:
         super().__init__(f'{header} must be * or a list of entity tags as ETag has them, in quotes: "1-63d2a9b2c0f40".')
+
+
+class InvalidCursorError(ServiceError):
+    """A cursor is damaged, or was made for another filter or sort, or by a release with another format."""
+
+    status = 400
+    slug = "invalid-cursor"
+    title = "Invalid cursor"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cursor is damaged, or belongs to another filter, sort or release. Start again without a cursor."
+        )
 
 
 class ItemNotFoundError(ServiceError):

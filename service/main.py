@@ -12,7 +12,8 @@ from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import health, items, metrics
+from service.routers import health, items, listing, metrics
+from service.routers.cached import find_cached_route
 from service.web.cached_reads import CachedReads
 from service.web.methods import add_method_handler
 from service.web.problems import ProblemAPI, add_problem_handlers
@@ -58,11 +59,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = CollectorRegistry()
     add_problem_handlers(app)
     add_method_handler(app)
+    app.include_router(listing.router)
     app.include_router(items.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.add_middleware(CorrelationIdMiddleware)
-    app.add_middleware(CachedReads, route=items.find_cached_route)
+    app.add_middleware(CachedReads, route=find_cached_route)
     return app
 
 

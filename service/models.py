@@ -2,11 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     FetchedValue,
     Identity,
@@ -15,12 +17,15 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlmodel import Field, SQLModel
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_PRICE
 
 # Of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
 NOW = text("statement_timestamp()")
+# As PostgreSQL prints it, so that Alembic finds no difference.
+SEARCH_WORDS = "to_tsvector('simple'::regconfig, ((name || ' '::text) || COALESCE(description, ''::text)))"
 
 
 class Item(SQLModel, table=True):
@@ -37,7 +42,11 @@ class Item(SQLModel, table=True):
         Index("item_price_id", "price", "id"),
         Index("item_created_at_id", "created_at", "id"),
         Index("item_updated_at_id", "updated_at", "id"),
+        # In the table, not in the class: a search compares it, and no row that is read needs to carry it along.
+        Column("search", TSVECTOR, Computed(SEARCH_WORDS, persisted=True)),
+        Index("item_search", "search", postgresql_using="gin"),
     )
+    __mapper_args__: ClassVar[dict[str, Any]] = {"exclude_properties": ["search"]}
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
     # Collation "C" sorts by code point: the same order, and so the same pages, on every server.

@@ -21,13 +21,15 @@ from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_
 SMALLEST_EXPONENT = -2  # of a price: cents
 
 
-def _check_storable(value: str) -> str:
+def check_storable(value: str) -> str:
+    """Text that PostgreSQL can hold."""
     if "\0" in value:
         raise PydanticCustomError("nul", "must not contain the character U+0000, which PostgreSQL cannot store")
     return value
 
 
-def _check_not_blank(value: str) -> str:
+def check_not_blank(value: str) -> str:
+    """Text in which there is something to see."""
     if not value.strip():
         raise PydanticCustomError("blank", "must not consist of white space only")
     return value
@@ -40,7 +42,8 @@ def _require_number(value: object) -> object:
     return value
 
 
-def _check_cents(value: Decimal) -> Decimal:
+def check_cents(value: Decimal) -> Decimal:
+    """An amount without fractions of a cent, however many zeros are written."""
     # Arithmetic, and pydantic's own check with it, rounds what has more than 28 digits.
     _, digits, exponent = value.as_tuple()
     if isinstance(exponent, int) and exponent < SMALLEST_EXPONENT and any(digits[exponent - SMALLEST_EXPONENT :]):
@@ -61,18 +64,18 @@ Digits = Annotated[int, BeforeValidator(_require_digits)]
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
-    AfterValidator(_check_storable),
-    AfterValidator(_check_not_blank),
+    AfterValidator(check_storable),
+    AfterValidator(check_not_blank),
 ]
 Description = Annotated[
-    str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(_check_storable)
+    str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(check_storable)
 ]
 # Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
 Price = Annotated[
     Decimal,
     BeforeValidator(_require_number),
     Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
-    AfterValidator(_check_cents),
+    AfterValidator(check_cents),
     PlainSerializer(float, return_type=float, when_used="json"),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
 ]

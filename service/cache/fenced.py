@@ -46,7 +46,7 @@ STOP_SECONDS = 1.0
 
 Held_co = TypeVar("Held_co", covariant=True)
 Value = TypeVar("Value")
-Source = Literal["hit", "stored", "miss", "bypass", "refused", "uncached"]
+Source = Literal["hit", "stored", "miss", "bypass", "refused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,23 @@
 """One SQL statement per function. Nothing here commits.
 
 items       single items, and the bulk load
+pages       items in pages, filtered and sorted
 epoch       the cache's epoch
 """
 
 from service.crud.epoch import bump_cache_epoch, find_server_start
-from service.crud.items import copy_items, delete_item, find_item, insert_item, list_items, update_item
+from service.crud.items import copy_items, delete_item, find_item, insert_item, update_item
+from service.crud.pages import count_items, list_page, matching
 
 __all__ = [
     "bump_cache_epoch",
     "copy_items",
+    "count_items",
     "delete_item",
     "find_item",
     "find_server_start",
     "insert_item",
-    "list_items",
+    "list_page",
+    "matching",
     "update_item",
 ]

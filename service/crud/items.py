@@ -1,6 +1,6 @@
 """Statements on single items, and the bulk load."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ARRAY, ColumnElement, Text, all_, any_, false, literal, literal_column, text
@@ -23,11 +23,6 @@ def insert_item(session: Session, values: ItemWrite) -> Item:
     """The new item, with what the database added to it."""
     item: Item = session.exec(insert(Item).values(values.model_dump()).returning(Item)).scalar_one()
     return item
-
-
-def list_items(session: Session, *, limit: int) -> Sequence[Item]:
-    """The oldest `limit` items, oldest first."""
-    return session.exec(select(Item).order_by(col(Item.id)).limit(limit)).all()
 
 
 def find_item(session: Session, item_id: int, condition: Precondition = UNCONDITIONAL) -> Item | None:

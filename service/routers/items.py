@@ -1,17 +1,14 @@
 """Items over HTTP."""
 
-from functools import lru_cache
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Request, Response
 
-from service.cache import Cached
-from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
+from service.config import MAX_ID
 from service.dependencies import CatalogueDep, PreconditionDep
-from service.entries import LIST_KEY, decode_item, decode_list, item_key
+from service.routers.cached import read_answer, represent_item
 from service.schemas import Digits, ItemPatch, ItemRead, ItemWrite, Message
-from service.web.cached_reads import CachedRoute, Representation
-from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
+from service.web.conditional import forbids_cache
 from service.web.digits import DIGITS
 from service.web.exact_json import ExactRoute
 from service.web.problems import describe_problems
@@ -20,25 +17,11 @@ router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, resp
 NOT_FOUND = describe_problems(404)
 NOT_CHANGED = describe_problems(400, 404, 412, 428)
 
-LIST_PATH = "/items/"
 # Digits only: other addresses below /items/ have routes, methods and an `Allow` of their own.
 ITEM_PATH = f"/{{item_id:{DIGITS}}}"
-MAX_DIGITS = len(str(MAX_ID)) - 1
-# So many items a process answers without looking into their entries anew: some 20 MB if all are as long as they may be.
-HOT_ITEMS = 256
-
 ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
 MergePatch = Annotated[ItemPatch, Body(media_type="application/merge-patch+json")]
 ALSO_JSON = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
-Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
-
-CACHE_STATUS = {
-    "hit": "service; hit",
-    "stored": "service; fwd=miss; stored",
-    "miss": "service; fwd=miss",
-    "bypass": "service; fwd=bypass",
-    "refused": "service; fwd=request",
-}
 
 
 @router.post("/", response_model=ItemRead)
@@ -50,20 +33,12 @@ def create_item(values: ItemWrite, request: Request, catalogue: CatalogueDep) ->
     return answer
 
 
-@router.head("/", include_in_schema=False)
-@router.get("/", response_model=list[ItemRead])
-def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT_LIMIT) -> Response:
-    """List the oldest items, oldest first."""
-    page = catalogue.list_items(limit=limit, may_use_cache=not forbids_cache(request.headers))
-    return _read_answer(request, _represent_page(page.value), page)
-
-
 @router.head(ITEM_PATH, include_in_schema=False)
 @router.get(ITEM_PATH, response_model=ItemRead, responses=NOT_FOUND)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
-    return _read_answer(request, _represent_item(found.value), found)
+    return read_answer(request, represent_item(found.value), found)
 
 
 @router.put(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED)
@@ -85,45 +60,6 @@ def delete_item(item_id: ItemId, catalogue: CatalogueDep, condition: Preconditio
     return Message(message="Item deleted successfully")
 
 
-def find_cached_route(path: str) -> CachedRoute | None:
-    """Where the answer to a GET of `path`, without a query, is cached."""
-    if path == LIST_PATH:
-        return CachedRoute(LIST_KEY, _represent_cached_page)
-    digits = path.removeprefix(LIST_PATH)
-    # Only the form that `item_key` makes: other digits of the same number are the application's to answer.
-    if digits != path and digits.isascii() and digits.isdigit() and digits[0] != "0" and len(digits) <= MAX_DIGITS:
-        return CachedRoute(item_key(int(digits)), _represent_cached_item)
-    return None
-
-
-def _represent_cached_page(payload: bytes) -> Representation:
-    return _represent_page(decode_list(payload))
-
-
-# To validate an entry costs more than to answer with it, and the bytes of hot entries come again and again.
-@lru_cache(maxsize=HOT_ITEMS)
-def _represent_cached_item(payload: bytes) -> Representation:
-    return _represent_item(decode_item(payload))
-
-
-@lru_cache(maxsize=2)
-def _represent_page(body: bytes) -> Representation:
-    return Representation(body, content_tag(body))
-
-
-def _represent_item(item: ItemRead) -> Representation:
-    return Representation(item.model_dump_json().encode(), version_tag(item.version, item.updated_at))
-
-
-def _read_answer(request: Request, found: Representation, cached: Cached[object]) -> Response:
-    headers = {"ETag": found.tag}
-    if status := CACHE_STATUS.get(cached.source):
-        headers["Cache-Status"] = f"{status}; detail={cached.detail}" if cached.detail else status
-    if is_unchanged(found.tag, request.headers):
-        return Response(status_code=304, headers=headers)
-    return Response(found.body, media_type="application/json", headers=headers)
-
-
 def _item_answer(item: ItemRead) -> Response:
-    found = _represent_item(item)
+    found = represent_item(item)
     return Response(found.body, media_type="application/json", headers={"ETag": found.tag})

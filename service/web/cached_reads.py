@@ -18,10 +18,11 @@ from service.web.conditional import forbids_cache, is_unchanged
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """The body of an answer, and its strong entity tag."""
+    """The body of an answer, its strong entity tag, and what other headers belong to it."""
 
     body: bytes
     tag: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ async def _answer(found: Representation, method: str, given: dict[str, str], sen
     correlation_id.set(request_id)  # for the access log
     status, body = (HTTPStatus.NOT_MODIFIED, b"") if is_unchanged(found.tag, given) else (HTTPStatus.OK, found.body)
     headers = [(b"etag", found.tag.encode()), (b"cache-status", b"service; hit")]
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in found.headers]
     if status == HTTPStatus.OK:
         headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
     headers.append((REQUEST_ID.encode(), request_id.encode("latin-1")))

@@ -16,9 +16,9 @@ def version_tag(version: int, changed_at: datetime) -> str:
     return f'"{version}-{microseconds & 0xFFFFFFFFFFFFFFFF:x}"'
 
 
-def content_tag(body: bytes) -> str:
-    """The strong tag of an answer that has no version of its own."""
-    return f'"{blake2b(body, digest_size=16).hexdigest()}"'
+def content_tag(body: bytes, *headers: str) -> str:
+    """The strong tag of an answer that has no version of its own; some of its `headers` may count as well."""
+    return f'"{blake2b("".join(headers).encode() + body, digest_size=16).hexdigest()}"'
 
 
 def is_unchanged(tag: str, headers: Mapping[str, str]) -> bool:

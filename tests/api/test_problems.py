@@ -211,6 +211,7 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
     }
     schema = "#/components/schemas/Problem"
     assert problems == {
+        ("get", "/items/", "400"): {"application/problem+json": schema},
         **{
             (method, "/items/", status): {"application/problem+json": schema}
             for method in ("get", "post")
