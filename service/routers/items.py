@@ -12,10 +12,10 @@ from service.entries import LIST_KEY, decode_item, decode_list, item_key
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
-from service.web.exact_json import ExactRoute
 from service.web.problems import describe_problems
+from service.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, responses=describe_problems(422, 503))
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(422, 503))
 NOT_FOUND = describe_problems(404)
 
 LIST_PATH = "/items/"

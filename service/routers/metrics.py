@@ -7,9 +7,12 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-router = APIRouter(tags=["metrics"])
+from service.web.strict_route import StrictRoute
+
+router = APIRouter(tags=["metrics"], route_class=StrictRoute)
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=Response)
 def read_metrics(request: Request) -> Response:
     """Counters of all worker processes of this server, in Prometheus' text format."""
