@@ -171,6 +171,9 @@ class Limits(BaseSettings):
         default=5, gt=0, le=60, description="a request in trouble is answered by then"
     )
     redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
+    max_body_bytes: int = Field(
+        default=1_048_576, ge=1024, le=2**30, description="longest body of a request; what is imported may be longer"
+    )
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
     # The clean-up after it takes up to 3.5 s more, and a process must be gone 15 s after SIGTERM.
     shutdown_timeout_seconds: int = Field(default=10, ge=1, le=11, description="time that running requests get to end")

@@ -14,9 +14,14 @@ from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
 from service.routers import health, items, listing, metrics
 from service.routers.cached import find_cached_route
+from service.web import problem_pages
 from service.web.cached_reads import CachedReads
+from service.web.limits import RequestLimits
 from service.web.methods import add_method_handler
 from service.web.problems import ProblemAPI, add_problem_handlers
+
+# Their bodies may be of any length: they are read piece by piece.
+STREAMED_PATHS = frozenset({"/items/import"})
 
 
 @asynccontextmanager
@@ -31,6 +36,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = make_session_factory(engine)
     app.state.redis = client
     app.state.require_if_match = settings.require_if_match
+    app.state.max_body_bytes = settings.max_body_bytes
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
     async_client = make_async_redis(settings) if settings.cache_fast_path else None
@@ -63,6 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(items.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(problem_pages.router)
+    app.add_middleware(RequestLimits, streamed=STREAMED_PATHS)
     app.add_middleware(CorrelationIdMiddleware)
     app.add_middleware(CachedReads, route=find_cached_route)
     return app

@@ -3,14 +3,16 @@
 from dataclasses import asdict
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from service.dependencies import EngineDep, RedisDep
+from service.errors import NotReadyError
 from service.health import Reachability, SchemaState, examine_parts
-from service.web.problems import Problem, describe_problems, problem
+from service.web.problems import Problem, describe_problems
+from service.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], route_class=StrictRoute)
 
 
 class Liveness(BaseModel):
@@ -43,12 +45,12 @@ async def live() -> Liveness:
     return Liveness()
 
 
-@router.head("/ready", response_model=None, include_in_schema=False)
-@router.get("/ready", response_model=Readiness, responses=describe_problems(503, model=NotReady))
-def ready(request: Request, engine: EngineDep, client: RedisDep) -> Readiness | Response:
+@router.head("/ready", include_in_schema=False)
+@router.get("/ready", responses=describe_problems(503, model=NotReady))
+def ready(engine: EngineDep, client: RedisDep) -> Readiness:
     """Say whether requests can be served: PostgreSQL answers and its schema is one that this release works on."""
     parts = examine_parts(engine, client)
     if parts.are_ready:
         return Readiness(**asdict(parts))
     detail = f"PostgreSQL is {parts.database}, its migrations are {parts.migrations}."
-    return problem(request, 503, slug="not-ready", title="Not ready", detail=detail, extensions=asdict(parts))
+    raise NotReadyError(detail, asdict(parts))

@@ -10,18 +10,19 @@ from service.routers.cached import read_answer, represent_item
 from service.schemas import Digits, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.conditional import forbids_cache
 from service.web.digits import DIGITS
-from service.web.exact_json import ExactRoute
+from service.web.media_types import JSON, MERGE_PATCH, accepts
 from service.web.problems import describe_problems
+from service.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, responses=describe_problems(422, 503))
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(422, 503))
 NOT_FOUND = describe_problems(404)
 NOT_CHANGED = describe_problems(400, 404, 412, 428)
 
 # Digits only: other addresses below /items/ have routes, methods and an `Allow` of their own.
 ITEM_PATH = f"/{{item_id:{DIGITS}}}"
 ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
-MergePatch = Annotated[ItemPatch, Body(media_type="application/merge-patch+json")]
-ALSO_JSON = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
+MergePatch = Annotated[ItemPatch, Body(media_type=MERGE_PATCH)]
+ALSO_JSON = {"requestBody": {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
 
 
 @router.post("/", response_model=ItemRead)
@@ -48,6 +49,7 @@ def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep, co
 
 
 @router.patch(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED, openapi_extra=ALSO_JSON)
+@accepts(MERGE_PATCH, JSON)
 def update_item(item_id: ItemId, patch: MergePatch, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Change some fields of an item by a JSON merge patch (RFC 7396); the others stay as they are."""
     return _item_answer(catalogue.update_item(item_id, patch, condition))

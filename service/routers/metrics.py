@@ -7,7 +7,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-router = APIRouter(tags=["metrics"])
+from service.web.strict_route import StrictRoute
+
+router = APIRouter(tags=["metrics"], route_class=StrictRoute)
 
 
 @router.head("/metrics", include_in_schema=False)

@@ -14,6 +14,7 @@ from asgi_correlation_id.middleware import is_valid_uuid4
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.web.conditional import forbids_cache, is_unchanged
+from service.web.limits import find_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class CachedReads:
     def _find_route(self, scope: Scope) -> CachedRoute | None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
             return None
+        if find_fault(scope) is not None:  # to be refused further in
+            return None
         return self._route(scope["path"])
 
 
@@ -70,7 +73,9 @@ def _read_headers(scope: Scope) -> dict[str, str]:
 
 
 async def _find(route: CachedRoute, headers: dict[str, str], find_hit: FindHit | None) -> Representation | None:
-    if find_hit is None or forbids_cache(headers) or not _is_id(headers.get(REQUEST_ID)):
+    # A body is not looked at, but it may be too large.
+    has_body = "content-length" in headers or "transfer-encoding" in headers
+    if find_hit is None or has_body or forbids_cache(headers) or not _is_id(headers.get(REQUEST_ID)):
         return None
     payload = await find_hit(route.key)
     try:

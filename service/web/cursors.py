@@ -20,8 +20,8 @@ from service.errors import InvalidCursorError
 
 FORMAT = "1"
 DIGEST_BYTES = 8
-# The longest come from the change feed, when more than a thousand transactions are under way.
-MAX_CURSOR_LENGTH = 8192
+# The longest come from the change feed, when hundreds of transactions are under way; an address holds them.
+MAX_CURSOR_LENGTH = 6000
 
 Position = TypeVar("Position")
 

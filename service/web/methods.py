@@ -1,30 +1,29 @@
 """What a path can be asked to do: OPTIONS for all, and 405 with all that it takes (RFC 9110, 9.3.7 and 15.5.6)."""
 
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from starlette.routing import Match
 
+from service.errors import MethodNotAllowedError
+from service.web.media_types import JSON, MERGE_PATCH
 from service.web.problems import problem
 
-METHOD_NOT_ALLOWED = 405
 # RFC 5789, 3.1: what PATCH takes is told with what the path takes.
-PATCH_TYPES = "application/merge-patch+json, application/json"
+PATCH_TYPES = f"{MERGE_PATCH}, {JSON}"
 
 
 def add_method_handler(app: FastAPI) -> None:
     """Let `app` answer OPTIONS, which no route has, and every other method that a path lacks."""
-    app.add_exception_handler(METHOD_NOT_ALLOWED, _answer_other_method)
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, _answer_other_method)
 
 
 async def _answer_other_method(request: Request, _: Exception) -> Response:
     methods = _find_methods(request)
-    headers = {"Allow": ", ".join(methods)}
-    if request.method == HTTPMethod.OPTIONS:
-        accepted = {"Accept-Patch": PATCH_TYPES} if HTTPMethod.PATCH in methods else {}
-        return Response(status_code=204, headers=headers | accepted)
-    detail = f"{request.url.path} takes {headers['Allow']}."
-    return problem(request, METHOD_NOT_ALLOWED, detail=detail, headers=headers)
+    if request.method != HTTPMethod.OPTIONS:
+        return problem(request, MethodNotAllowedError(methods))
+    accepted = {"Accept-Patch": PATCH_TYPES} if HTTPMethod.PATCH in methods else {}
+    return Response(status_code=204, headers={"Allow": ", ".join(methods), **accepted})
 
 
 def _find_methods(request: Request) -> list[str]:

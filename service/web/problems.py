@@ -2,8 +2,9 @@
 
 import http
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
@@ -13,8 +14,16 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
-from service.errors import DatabaseUnavailableError, ServiceError
+from service.errors import (
+    AddressNotFoundError,
+    DatabaseUnavailableError,
+    InvalidRequestError,
+    MalformedRequestError,
+    ServiceError,
+    UnexpectedError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +43,7 @@ class Fault(BaseModel):
 class Problem(BaseModel):
     """What every answer of 400 and above holds (RFC 9457)."""
 
-    type: str = Field(description="the kind of problem, as an address; about:blank when the status says it all")
+    type: str = Field(description="the kind of problem: the address of a page that explains it")
     title: str
     status: int
     detail: str
@@ -67,25 +76,26 @@ class ProblemAPI(FastAPI):
         return document
 
 
-def problem(  # noqa: PLR0913  # the members of RFC 9457
-    request: Request,
-    status: int,
-    *,
-    detail: str,
-    slug: str | None = None,
-    title: str | None = None,
-    extensions: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """A problem document. Without a slug its type is `about:blank`: the status says it all."""
-    content: dict[str, Any] = {
-        "type": f"/problems/{slug}" if slug else "about:blank",
-        "title": title or http.HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": request.url.path,
+def problem(request: HTTPConnection, error: ServiceError) -> JSONResponse:
+    """The problem document of `error`."""
+    content = {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": str(error),
+        "instance": _instance(request),
     }
-    return JSONResponse(content | dict(extensions or {}), status, headers, MEDIA_TYPE)
+    return JSONResponse(content | dict(error.extensions), error.status, error.headers, MEDIA_TYPE)
+
+
+def _instance(request: HTTPConnection) -> str:
+    # Not `request.url`, which cannot be made for every Host that a client may send.
+    return quote(request.scope["path"])
+
+
+def point_to(place: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) to a place: the names and indexes that lead there from the top."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -104,55 +114,42 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101
-    return problem(
-        request,
-        error.status,
-        detail=str(error),
-        slug=error.slug,
-        title=error.title,
-        extensions=error.extensions,
-        headers=error.headers,
-    )
+    return problem(request, error)
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
     log.error("database.unavailable", extra={"error": str(getattr(error, "orig", None) or error)})
-    detail = "PostgreSQL could not do the work in time. Try again."
-    return await _answer_service_error(request, DatabaseUnavailableError(detail))
+    return problem(request, DatabaseUnavailableError("PostgreSQL could not do the work in time. Try again."))
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return problem(
-        request,
-        422,
-        slug="invalid-request",
-        title="Invalid request",
-        detail="The request does not have the shape that this address takes; `errors` names each fault.",
-        extensions={"errors": [_describe_fault(fault) for fault in error.errors()]},
-    )
+    return problem(request, InvalidRequestError(_describe_fault(fault) for fault in error.errors()))
 
 
-def _describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
+def _describe_fault(fault: Mapping[str, Any]) -> tuple[str, str]:
     """Where, as `Fault` tells it, and what: a sentence, never the input."""
     part, *path = fault["loc"]
-    if fault["type"] == "json_invalid":  # its place is an offset in bytes
-        return {"pointer": "", "detail": "The body is not JSON that can be read."}
-    if part != "body":
-        return {"pointer": str(path[0]), "detail": fault["msg"]}
-    escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return {"pointer": "".join(f"/{step}" for step in escaped), "detail": fault["msg"]}
+    return point_to(path) if part == "body" else str(path[0]), fault["msg"]
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """What the framework raises has a status, and gets the type that it lacks."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    return problem(request, error.status_code, detail=error.detail, headers=error.headers)
+    match error.status_code:
+        case http.HTTPStatus.BAD_REQUEST:
+            return problem(request, MalformedRequestError(error.detail))
+        case http.HTTPStatus.NOT_FOUND:
+            return problem(request, AddressNotFoundError("Nothing is served at this path."))
+    # It raises no others here; an extension might, and RFC 9457 has a type for what only has a status.
+    content = {"type": "about:blank", "title": http.HTTPStatus(error.status_code).phrase, "status": error.status_code}
+    content |= {"detail": error.detail, "instance": _instance(request)}
+    return JSONResponse(content, error.status_code, error.headers, MEDIA_TYPE)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("request.failed", exc_info=error)
+    answer = problem(request, UnexpectedError(f"The fault is in the log, under this answer's {REQUEST_ID_HEADER}."))
     # Starlette answers these outside of every middleware, so the request id must be added here.
-    headers = {REQUEST_ID_HEADER: correlation_id.get() or ""}
-    return problem(
-        request, 500, detail=f"The fault is in the log, under this answer's {REQUEST_ID_HEADER}.", headers=headers
-    )
+    answer.headers[REQUEST_ID_HEADER] = correlation_id.get() or ""
+    return answer

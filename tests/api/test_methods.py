@@ -36,10 +36,10 @@ def test_a_method_that_a_path_lacks_is_a_problem_that_names_all_the_others(
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.headers["Allow"] == allowed
     assert response.json() == {
-        "type": "about:blank",
-        "title": "Method Not Allowed",
+        "type": "/problems/method-not-allowed",
+        "title": "Method not allowed",
         "status": 405,
-        "detail": f"{path} takes {allowed}.",
+        "detail": f"This address takes {allowed}.",
         "instance": path,
     }
 

@@ -27,10 +27,10 @@ def test_a_route_that_does_not_exist_is_a_problem(client: TestClient) -> None:
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
-        "title": "Not Found",
+        "type": "/problems/address-not-found",
+        "title": "Address not found",
         "status": 404,
-        "detail": "Not Found",
+        "detail": "Nothing is served at this path.",
         "instance": "/nowhere",
     }
 
@@ -86,22 +86,28 @@ def test_a_body_has_the_fields_of_an_item_and_no_others(
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "pointer", "detail"),
     [
-        *(b"{", b'{"name": "Widget" "price": 1}', SECRET.encode(), b"[1,", b'{"name": "x\n"}'),
-        *(b'{"name": "\xff\xfe", "price": 1}', b"\xff\xfe\x00", b"\xed\xa0\x80"),
-        b"[" * 100_000,
-        b'{"price":' * 100_000,
-        b'{"name": "x", "price": ' + b"1" * 5_000 + b"}",
+        (b"{", "", "The body is not JSON: it cannot be read from line 1, column 2 on."),
+        (SECRET.encode(), "", "The body is not JSON: it cannot be read from line 1, column 1 on."),
+        (b'{"name":\n"x" "price": 1}', "", "The body is not JSON: it cannot be read from line 2, column 5 on."),
+        (b'{"name": "\xff\xfe", "price": 1}', "", "The body is not UTF-8."),
+        (b"\xed\xa0\x80", "", "The body is not UTF-8."),
+        (b" \n", "", "The body is empty; it must be JSON."),
+        (b"[" * 100_000, "", "must not be nested deeper than 32 levels"),
+        (b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}", "/name", "must not be nested deeper than 32 levels"),
+        (b'{"name": "x", "price": ' + b"1" * 5_000 + b"}", "/price", "must be a whole number that 64 bits hold"),
+        (b'{"name": "x", "price": NaN}', "/price", "must be a number that JSON has"),
+        (b'{"name": "x", "price": 1, "price": 1}', "/price", "must be given once"),
     ],
     ids=range(11),
 )
-def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes, pointer: str, detail: str) -> None:
     response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
 
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.json()["errors"] == [{"pointer": "", "detail": "The body is not JSON that can be read."}]
+    assert response.json()["errors"] == [{"pointer": pointer, "detail": detail}]
 
 
 @pytest.mark.db(isolation="clone")
@@ -174,8 +180,8 @@ def test_a_fault_of_ours_is_a_problem_that_points_to_the_log(
     assert response.status_code == 500
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json() == {
-        "type": "about:blank",
-        "title": "Internal Server Error",
+        "type": "/problems/unexpected",
+        "title": "Unexpected error",
         "status": 500,
         "detail": "The fault is in the log, under this answer's X-Request-ID.",
         "instance": "/items/",
