@@ -1,20 +1,27 @@
 """The errors that callers may catch.
 
 ServiceError
+├── InvalidIdempotencyKeyError  400
 ├── ItemNotFoundError           404
+├── IdempotencyKeyInUseError    409
+├── IdempotencyKeyReusedError   422
 └── DatabaseUnavailableError    503
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """An answer other than success. `status`, `slug` and `title` are the problem's type; the message is its detail."""
+    """An answer other than success. `status`, `slug` and `title` are the problem's type; the message is its detail.
+
+    `extensions` are further members of the document.
+    """
 
     status: ClassVar[int]
     slug: ClassVar[str]
     title: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
+    extensions: ClassVar[dict[str, Any]] = {}
 
 
 class ItemNotFoundError(ServiceError):
@@ -26,6 +33,40 @@ class ItemNotFoundError(ServiceError):
 
     def __init__(self, item_id: int) -> None:
         super().__init__(f"There is no item {item_id}.")
+
+
+class InvalidIdempotencyKeyError(ServiceError):
+    """The header Idempotency-Key is not one key that can be stored."""
+
+    status = 400
+    slug = "invalid-idempotency-key"
+    title = "Invalid idempotency key"
+
+
+class IdempotencyKeyInUseError(ServiceError):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    status = 409
+    slug = "idempotency-key-in-use"
+    title = "Idempotency key in use"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is still running. Send it again later.")
+
+
+class IdempotencyKeyReusedError(ServiceError):
+    """The Idempotency-Key belongs to a request of another path or payload."""
+
+    status = 422
+    slug = "idempotency-key-reused"
+    title = "Idempotency key reused"
+    extensions: ClassVar[dict[str, Any]] = {
+        "errors": [{"pointer": "Idempotency-Key", "detail": "belongs to a request of another path or payload"}]
+    }
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was sent with another request. Each request needs a key of its own.")
 
 
 class DatabaseUnavailableError(ServiceError):

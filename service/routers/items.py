@@ -6,13 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.cache import Cached
+from service.catalogue import Catalogue
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
-from service.dependencies import CatalogueDep
+from service.dependencies import CatalogueDep, OnceDep
 from service.entries import LIST_KEY, decode_item, decode_list, item_key
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
 from service.web.exact_json import ExactRoute
+from service.web.idempotency import KEY_HEADER
 from service.web.problems import describe_problems
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=ExactRoute, responses=describe_problems(422, 503))
@@ -35,13 +37,17 @@ CACHE_STATUS = {
 }
 
 
-@router.post("/", response_model=ItemRead)
-def create_item(values: ItemWrite, request: Request, catalogue: CatalogueDep) -> Response:
+@router.post("/", response_model=ItemRead, responses=describe_problems(400, 409), openapi_extra=KEY_HEADER)
+def create_item(values: ItemWrite, request: Request, once: OnceDep) -> Response:
     """Create an item."""
-    item = catalogue.create_item(values)
-    answer = _item_answer(item)
-    answer.headers["Location"] = request.app.url_path_for("get_item", item_id=item.id)
-    return answer
+
+    def create(catalogue: Catalogue) -> Response:
+        item = catalogue.create_item(values)
+        answer = _item_answer(item)
+        answer.headers["Location"] = request.app.url_path_for("get_item", item_id=item.id)
+        return answer
+
+    return once(create)
 
 
 @router.head("/", include_in_schema=False)
