@@ -1,9 +1,10 @@
 """The use cases, where SQL meets the cache. The only place that commits."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
@@ -11,6 +12,7 @@ from sqlmodel import Session
 from service import crud
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
+from service.database import TRIES, retry_conflict, retry_lost_connection
 from service.entries import (
     ITEM_KEY_PREFIX,
     LIST_KEY,
@@ -22,11 +24,46 @@ from service.entries import (
     item_key,
     make_page,
 )
-from service.errors import DatabaseUnavailableError, ItemNotFoundError, PreconditionFailedError, ServiceError
+from service.errors import (
+    DatabaseUnavailableError,
+    IdempotencyKeyInUseError,
+    IdempotencyKeyReusedError,
+    ItemNotFoundError,
+    PreconditionFailedError,
+    ServiceError,
+)
 from service.filters import ItemFilter, ItemPosition, ListQuery
 from service.preconditions import UNCONDITIONAL, Precondition
 from service.schemas import ItemPatch, ItemRead, ItemWrite
 from service.web.conditional import version_tag
+from service.web.idempotency import Answer, Claim
+
+# So many rows are removed in one transaction, well within a statement's time.
+EXPIRY_BATCH = 1000
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class Changed:
+    """The entries of the cache that a transaction makes untrue: those under `keys`, or every one."""
+
+    keys: set[str] = field(default_factory=set)
+    everything: bool = False
+
+
+def _retried(
+    use_case: Callable[Concatenate["Catalogue", Arguments], Value],
+) -> Callable[Concatenate["Catalogue", Arguments], Value]:
+    """Run the use case anew, transaction and all, when it conflicted with another; in a unit, that is the unit's."""
+
+    @wraps(use_case)
+    def run(catalogue: "Catalogue", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        tries = TRIES if catalogue.unit is None else 1
+        return retry_conflict(lambda: use_case(catalogue, *args, **kwargs), tries=tries)
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +71,25 @@ class Catalogue:
     """The catalogue, as one request sees it.
 
     Writes use the request's session. Reads that may fill the cache use one of their own from `sessions`, because the
-    request's may look at an older snapshot than the miss that it answers.
+    request's may look at an older snapshot than the miss that it answers. In a `unit`, which holds
+    what was changed so far, writes are parts of one transaction, which `once` commits.
     """
 
     session: Session
     sessions: sessionmaker[Session]
     cache: Cache
+    unit: Changed | None = None
 
+    def once(self, claim: Claim, work: Callable[["Catalogue"], Answer], *, tries: int = TRIES) -> Answer:
+        """What `work` answers, stored under the claim's key with all that it changed; for a repeat, what is stored.
+
+        `work` is given a catalogue whose writes are one transaction. If it raises, nothing is changed or stored. It
+        runs anew after a deadlock: say `tries=1` if it cannot. Raises IdempotencyKeyInUseError and
+        IdempotencyKeyReusedError.
+        """
+        return retry_conflict(lambda: self._answer_once(claim, work), tries=tries)
+
+    @_retried
     def create_item(self, values: ItemWrite) -> ItemRead:
         """Store a new item and commit."""
         with self._writing(LIST_KEY):
@@ -65,10 +114,12 @@ class Catalogue:
             return Cached(decode_item(self._load_item(item_id)), "refused")
         return self.cache.read(item_key(item_id), lambda: self._load_item(item_id), decode_item)
 
+    @_retried
     def replace_item(self, item_id: int, values: ItemWrite, condition: Precondition = UNCONDITIONAL) -> ItemRead:
         """Set all that a client may set and commit; raises ItemNotFoundError, PreconditionFailedError."""
         return self._change_item(item_id, values.model_dump(), condition)
 
+    @_retried
     def update_item(self, item_id: int, patch: ItemPatch, condition: Precondition = UNCONDITIONAL) -> ItemRead:
         """Set what the patch names and commit; raises ItemNotFoundError, PreconditionFailedError.
 
@@ -82,6 +133,7 @@ class Catalogue:
                 raise _explain_refusal(session, item_id, condition)
             return ItemRead.model_validate(item)
 
+    @_retried
     def delete_item(self, item_id: int, condition: Precondition = UNCONDITIONAL) -> None:
         """Remove the item and commit; raises ItemNotFoundError, PreconditionFailedError."""
         with self._writing(LIST_KEY, item_key(item_id)):
@@ -100,17 +152,56 @@ class Catalogue:
                 raise _explain_refusal(self.session, item_id, condition)
             return ItemRead.model_validate(item)
 
+    def _answer_once(self, claim: Claim, work: Callable[["Catalogue"], Answer]) -> Answer:
+        try:
+            if answer := self._find_answer(claim):
+                return answer
+            with self._writing() as changed:
+                answer = work(replace(self, unit=changed))
+                crud.store_answer(
+                    self.session,
+                    key=claim.key,
+                    fingerprint=claim.fingerprint(),
+                    status=answer.status,
+                    headers=answer.headers,
+                    body=answer.body,
+                )
+            return answer
+        finally:
+            # Gives the key's lock back where nothing was done; after COMMIT it does nothing.
+            self.session.rollback()
+
+    def _find_answer(self, claim: Claim) -> Answer | None:
+        """The stored answer to the same request; None when the key is ours to answer, until the transaction ends."""
+        is_ours = crud.try_lock_key(self.session, claim.key)
+        # In this order, and in two statements: whoever held the lock until now has committed what this one looks for.
+        stored = crud.find_answer(self.session, claim.key)
+        if stored is None and not is_ours:
+            raise IdempotencyKeyInUseError
+        if stored is None:
+            return None
+        if stored.fingerprint != claim.fingerprint():
+            raise IdempotencyKeyReusedError
+        return Answer(stored.status, [(name, value) for name, value in stored.headers], stored.body, is_repeat=True)
+
     @contextmanager
-    def _writing(self, *keys: str, voids_cache: bool = False) -> Iterator[None]:
+    def _writing(self, *keys: str, voids_cache: bool = False) -> Iterator[Changed]:
         """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back.
 
-        `keys` are the entries that the statements make untrue. Where these are too many to name, `voids_cache` makes
-        every entry untrue instead, which takes as long as others may trust it; `keys` are still gone from Redis.
+        `keys` are the entries that the statements make untrue; those that are known only inside may be added to what
+        it yields. Where they are too many to name, `voids_cache` makes every entry untrue instead, which takes as long
+        as others may trust it; `keys` are still gone from Redis. In a unit, the unit does the rest.
         """
+        if self.unit is not None:
+            self.unit.keys.update(keys)
+            self.unit.everything |= voids_cache
+            yield self.unit
+            return
+        changed = Changed(set(keys), voids_cache)
         try:
-            yield
-            fence = self.cache.fence(*keys)
-            moves_epoch = voids_cache or not fence.stands
+            yield changed
+            fence = self.cache.fence(*sorted(changed.keys))
+            moves_epoch = changed.everything or not fence.stands
             server_start = crud.bump_cache_epoch(self.session) if moves_epoch else None
             self.session.commit()
         except BaseException:
@@ -150,13 +241,20 @@ class Catalogue:
             if crud.find_server_start(session) != server_start:
                 raise DatabaseUnavailableError("PostgreSQL was restarted during the request, which may have been done.")
 
+    def _read(self, query: Callable[[Session], Value]) -> Value:
+        """What `query` finds in a session of its own; a connection that dies under it is replaced once."""
+
+        def read() -> Value:
+            with self.sessions() as session:
+                return query(session)
+
+        return retry_lost_connection(read)
+
     def _load_list(self) -> bytes:
-        with self.sessions() as session:
-            return encode_list(crud.list_page(session, ItemFilter(), limit=DEFAULT_LIMIT + 1))
+        return encode_list(self._read(lambda session: crud.list_page(session, ItemFilter(), limit=DEFAULT_LIMIT + 1)))
 
     def _load_item(self, item_id: int) -> bytes:
-        with self.sessions() as session:
-            item = crud.find_item(session, item_id)
+        item = self._read(lambda session: crud.find_item(session, item_id))
         if item is None:
             raise ItemNotFoundError(item_id)
         return encode_item(item).encode()
@@ -172,3 +270,12 @@ def _explain_refusal(session: Session, item_id: int, condition: Precondition) ->
         return ItemNotFoundError(item_id)
     found = ItemRead.model_validate(item)
     return PreconditionFailedError(item_id, version_tag(found.version, found.updated_at))
+
+
+def expire_answers(session: Session) -> int:
+    """Remove every stored answer that has expired, and commit; how many there were."""
+    removed = 0
+    while batch := crud.delete_expired_answers(session, limit=EXPIRY_BATCH):
+        session.commit()
+        removed += batch
+    return removed

@@ -31,9 +31,11 @@ _POSTGRES_FACTS = text(
            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                - coalesce(current_setting('reserved_connections', true)::int, 0) AS connections,
            current_setting('app.fenced', true) AS fenced,
-           ARRAY(SELECT privilege
-                   FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-                  WHERE NOT has_table_privilege(to_regclass('item'), privilege)) AS missing_privileges
+           ARRAY(SELECT string_agg(privilege, ', ') || ' on table ' || name
+                   FROM unnest(ARRAY['item', 'stored_answer']) AS name,
+                        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+                  WHERE NOT has_table_privilege(to_regclass(name), privilege)
+                  GROUP BY name ORDER BY name) AS missing_privileges
     """
 )
 
@@ -130,8 +132,8 @@ def _judge_postgres(facts: Row[Any], connections_per_worker: int) -> Iterator[st
         yield f"The server is PostgreSQL {facts.version}; {OLDEST_POSTGRES} is the oldest that is supported."
     if facts.is_read_only:
         yield "The server is read-only, a standby perhaps. DATABASE_URL must name the primary."
-    if facts.missing_privileges:
-        yield f"This user may not {', '.join(facts.missing_privileges)} on table item: GRANT it to them."
+    for missing in facts.missing_privileges:
+        yield f"This user may not {missing}: GRANT it to them."
     if connections_per_worker > facts.connections:
         yield (
             f"Each worker may open {connections_per_worker} connections (POOL_SIZE + POOL_OVERFLOW), but the server has"

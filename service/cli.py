@@ -15,9 +15,9 @@ from sqlmodel import Session
 
 from service import cache_cli
 from service.cache import Cache
-from service.catalogue import Catalogue
+from service.catalogue import Catalogue, expire_answers
 from service.check import check_service, connect, find_redis_problem, require_database
-from service.config import ConfigurationError, Settings, load_settings
+from service.config import ConfigurationError, DatabaseSettings, Settings, load_settings
 from service.database import EpochReader, make_session_factory
 from service.embedded import EmbeddedError
 from service.log import logging_config
@@ -108,6 +108,19 @@ def seed(
         catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
         catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
     typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")
+
+
+@app.command()
+def expire() -> None:
+    """Remove the stored answers of Idempotency-Keys that are older than 24 hours: for cron, once a day.
+
+    Requests with new keys do it too, a few at a time; this is for the last ones.
+    """
+    settings = load_settings(DatabaseSettings)
+    require_database(settings)
+    with connect(settings) as connection, Session(connection) as session:
+        removed = expire_answers(session)
+    typer.echo(f"Removed {removed:,} expired answers.")
 
 
 def main() -> None:

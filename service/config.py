@@ -29,6 +29,10 @@ MAX_PRICE = Decimal("9999999999.99")
 MAX_ID = 2**63 - 1
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+# What may be kept of a POST with an Idempotency-Key. Of all answers that of a batch is the longest: 1,000 items, each
+# as long as it may be and all of it characters that JSON escapes.
+MAX_KEY_LENGTH = 255
+MAX_ANSWER_BYTES = 64 * 1024**2
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
 # What a URL may not set, because a setting or the service itself does.

@@ -1,20 +1,24 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
+import logging
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service.config import DatabaseSettings
 
+log = logging.getLogger(__name__)
+
 # The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so they compare as text.
-SCHEMA_REVISION = "20261125_01"
+SCHEMA_REVISION = "20261125_03"
 
 EPOCH_TIMEOUT_MS = 250
 EPOCH = text(
@@ -26,6 +30,10 @@ EPOCH = text(
 SILENCE_SECONDS = 0.25
 
 Result = TypeVar("Result")
+
+
+class SilentServerError(psycopg.OperationalError):
+    """PostgreSQL said nothing for longer than it may take to time a statement out."""
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
@@ -41,7 +49,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self.pgconn.finish()  # nobody knows what its next bytes would answer
-            raise psycopg.OperationalError("PostgreSQL fell silent during a statement") from error
+            raise SilentServerError("PostgreSQL fell silent during a statement") from error
 
 
 def make_engine(
@@ -115,6 +123,40 @@ def _limit_patience(engine: Engine, seconds: float) -> None:
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions that take a connection at their first statement, and whose rows stay readable after the commit."""
     return sessionmaker(engine, class_=Session, expire_on_commit=False)
+
+
+# The victim of a deadlock, and of a conflict under REPEATABLE READ: PostgreSQL has undone all of its transaction.
+CONFLICTS = frozenset({"40P01", "40001"})
+TRIES = 3
+
+
+def retry_conflict(work: Callable[[], Result], *, tries: int = TRIES) -> Result:
+    """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, after a conflict.
+
+    After nothing else: a connection that is lost during COMMIT leaves open whether the work was done.
+    """
+    for n in range(1, tries):
+        try:
+            return work()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in CONFLICTS:
+                raise
+            log.warning("database.conflict", extra={"tries": n, "error": str(error.orig)})
+    return work()
+
+
+def retry_lost_connection(read: Callable[[], Result]) -> Result:
+    """What `read` returns, which changes nothing; run once more if its connection dies.
+
+    Not if the server fell silent: to wait for it again would take the request past its deadline.
+    """
+    try:
+        return read()
+    except DBAPIError as error:
+        if not error.connection_invalidated or isinstance(error.orig, SilentServerError):
+            raise
+        log.warning("database.connection_lost", extra={"error": str(error.orig)})
+    return read()
 
 
 # libpq tells no code for these. "In recovery mode" is not among them: that server goes on as the same one.

@@ -4,9 +4,10 @@ Those that only hand an object over are `async def`: a plain one would cost each
 """
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -14,6 +15,8 @@ from service.catalogue import Catalogue
 from service.errors import MalformedPreconditionError, PreconditionRequiredError
 from service.preconditions import UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
 from service.redis_client import Client
+from service.web import idempotency
+from service.web.idempotency import Claim
 
 
 async def get_engine(request: Request) -> Engine:
@@ -79,3 +82,35 @@ def _parse(header: str, parse: Callable[[str], Tags | None], lines: list[str]) -
 
 
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
+
+
+async def get_claim(request: Request) -> Claim | None:
+    """The request's Idempotency-Key, for a route whose body is read whole before; None when it has none."""
+    key = idempotency.find_key(request)
+    if key is None:
+        return None
+    fingerprint = idempotency.begin_fingerprint(request)
+    fingerprint.update(await request.body())
+    return Claim(key, fingerprint.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Does a POST's work: once for all requests with its key, or simply if it has none."""
+
+    catalogue: Catalogue
+    claim: Claim | None
+
+    def __call__(self, work: Callable[[Catalogue], Response]) -> Response:
+        """What `work` responds, or responded the first time. It writes through the catalogue that it is given."""
+        if self.claim is None:
+            return work(self.catalogue)
+        return idempotency.replay(self.catalogue.once(self.claim, lambda unit: idempotency.keep(work(unit))))
+
+
+async def get_once(catalogue: CatalogueDep, claim: Annotated[Claim | None, Depends(get_claim)]) -> Once:
+    """What a POST does its work through."""
+    return Once(catalogue, claim)
+
+
+OnceDep = Annotated[Once, Depends(get_once)]

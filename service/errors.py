@@ -4,14 +4,17 @@ ServiceError
 ├── MalformedRequestError       400
 ├── MalformedPreconditionError  400
 ├── InvalidCursorError          400
+├── InvalidIdempotencyKeyError  400
 ├── ItemNotFoundError           404
 ├── AddressNotFoundError        404
 ├── MethodNotAllowedError       405
+├── IdempotencyKeyInUseError    409
 ├── PreconditionFailedError     412
 ├── BodyTooLargeError           413
 ├── AddressTooLongError         414
 ├── UnsupportedMediaTypeError   415
 ├── InvalidRequestError         422
+├── IdempotencyKeyReusedError   422
 ├── PreconditionRequiredError   428
 ├── HeadersTooLargeError        431
 ├── UnexpectedError             500
@@ -90,6 +93,14 @@ class InvalidCursorError(ServiceError):
         )
 
 
+class InvalidIdempotencyKeyError(ServiceError):
+    """The header Idempotency-Key is not one key that can be stored."""
+
+    status = 400
+    slug = "invalid-idempotency-key"
+    title = "Invalid idempotency key"
+
+
 class ItemNotFoundError(ServiceError):
     """No item has the id that was asked for."""
 
@@ -148,6 +159,18 @@ class MethodNotAllowedError(ServiceError):
         self.headers = {"Allow": listing}
 
 
+class IdempotencyKeyInUseError(ServiceError):
+    """The first request with this Idempotency-Key has not been answered yet."""
+
+    status = 409
+    slug = "idempotency-key-in-use"
+    title = "Idempotency key in use"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is still running. Send it again later.")
+
+
 class BodyTooLargeError(ServiceError):
     """The body has more bytes than the service reads in one request; nothing was changed."""
 
@@ -200,6 +223,20 @@ class InvalidRequestError(ServiceError):
         """`faults` are pairs of a place, as `pointer` tells it, and a sentence about what must be there."""
         super().__init__("The request does not have the shape that this address takes; `errors` names each fault.")
         self.extensions = {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in faults]}
+
+
+class IdempotencyKeyReusedError(ServiceError):
+    """The Idempotency-Key belongs to a request of another path or payload."""
+
+    status = 422
+    slug = "idempotency-key-reused"
+    title = "Idempotency key reused"
+    extensions: Mapping[str, Any] = {
+        "errors": [{"pointer": "Idempotency-Key", "detail": "belongs to a request of another path or payload"}]
+    }
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was sent with another request. Each request needs a key of its own.")
 
 
 class HeadersTooLargeError(ServiceError):

@@ -13,14 +13,21 @@ from sqlalchemy import (
     FetchedValue,
     Identity,
     Index,
+    LargeBinary,
     Numeric,
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlmodel import Field, SQLModel
 
-from service.config import MAX_DESCRIPTION_LENGTH, MAX_NAME_LENGTH, MAX_PRICE
+from service.config import (
+    MAX_ANSWER_BYTES,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_KEY_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_PRICE,
+)
 
 # Of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
 NOW = text("statement_timestamp()")
@@ -73,3 +80,27 @@ class CacheEpoch(SQLModel, table=True):
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     n: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class StoredAnswer(SQLModel, table=True):
+    """What the first request with an Idempotency-Key was answered; `fingerprint` tells that request from others."""
+
+    __tablename__ = "stored_answer"
+    __table_args__ = (
+        CheckConstraint(f"octet_length(key) BETWEEN 1 AND {MAX_KEY_LENGTH}", name="stored_answer_key_length"),
+        CheckConstraint("octet_length(fingerprint) = 32", name="stored_answer_fingerprint_length"),
+        CheckConstraint("status BETWEEN 200 AND 499", name="stored_answer_status_range"),
+        CheckConstraint(f"octet_length(body) <= {MAX_ANSWER_BYTES}", name="stored_answer_body_length"),
+        # The oldest are removed first.
+        Index("stored_answer_created_at", "created_at"),
+    )
+
+    key: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    status: int = Field(sa_column=Column(BigInteger, nullable=False))
+    # Names and values in the order in which they were sent; a name may come twice.
+    headers: list[list[str]] = Field(sa_column=Column(JSONB, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_at: datetime | None = Field(
+        default=None, sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW)
+    )

@@ -3,8 +3,10 @@
 items       single items, and the bulk load
 pages       items in pages, filtered and sorted
 epoch       the cache's epoch
+answers     what requests with an Idempotency-Key were answered
 """
 
+from service.crud.answers import delete_expired_answers, find_answer, store_answer, try_lock_key
 from service.crud.epoch import bump_cache_epoch, find_server_start
 from service.crud.items import copy_items, delete_item, find_item, insert_item, update_item
 from service.crud.pages import count_items, list_page, matching
@@ -13,11 +15,15 @@ __all__ = [
     "bump_cache_epoch",
     "copy_items",
     "count_items",
+    "delete_expired_answers",
     "delete_item",
+    "find_answer",
     "find_item",
     "find_server_start",
     "insert_item",
     "list_page",
     "matching",
+    "store_answer",
+    "try_lock_key",
     "update_item",
 ]

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Request, Response
 
+from service.catalogue import Catalogue
 from service.config import MAX_ID
-from service.dependencies import CatalogueDep, PreconditionDep
+from service.dependencies import CatalogueDep, OnceDep, PreconditionDep
 from service.routers.cached import read_answer, represent_item
 from service.schemas import Digits, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.conditional import forbids_cache
 from service.web.digits import DIGITS
+from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON, MERGE_PATCH, accepts
 from service.web.problems import describe_problems
 from service.web.strict_route import StrictRoute
@@ -25,13 +27,17 @@ MergePatch = Annotated[ItemPatch, Body(media_type=MERGE_PATCH)]
 ALSO_JSON = {"requestBody": {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
 
 
-@router.post("/", response_model=ItemRead)
-def create_item(values: ItemWrite, request: Request, catalogue: CatalogueDep) -> Response:
+@router.post("/", response_model=ItemRead, responses=describe_problems(400, 409), openapi_extra=KEY_HEADER)
+def create_item(values: ItemWrite, request: Request, once: OnceDep) -> Response:
     """Create an item."""
-    item = catalogue.create_item(values)
-    answer = _item_answer(item)
-    answer.headers["Location"] = request.app.url_path_for("get_item", item_id=item.id)
-    return answer
+
+    def create(catalogue: Catalogue) -> Response:
+        item = catalogue.create_item(values)
+        answer = _item_answer(item)
+        answer.headers["Location"] = request.app.url_path_for("get_item", item_id=item.id)
+        return answer
+
+    return once(create)
 
 
 @router.head(ITEM_PATH, include_in_schema=False)

@@ -223,6 +223,7 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
             for method in ("get", "post")
             for status in ("422", "503")
         },
+        **{("post", "/items/", status): {"application/problem+json": schema} for status in ("400", "409")},
         **{
             ("get", "/items/{item_id}", status): {"application/problem+json": schema}
             for status in ("404", "422", "503")

@@ -77,12 +77,17 @@ def test_a_read_only_database_is_a_problem(configured: Terminal, own_postgres: U
 
 
 def test_a_user_without_privileges_is_a_problem(configured: Terminal, own_postgres: URL) -> None:
-    administrate(own_postgres, "CREATE ROLE reader LOGIN", "GRANT SELECT ON item, alembic_version TO reader")
+    administrate(
+        own_postgres, "CREATE ROLE reader LOGIN", "GRANT SELECT ON item, stored_answer, alembic_version TO reader"
+    )
 
     told = configured.run("check", DATABASE_URL=show(own_postgres.set(username="reader")), POOL_SIZE="10", THREADS="10")
 
     assert told.returncode == 1
-    assert told.stderr == "PostgreSQL: This user may not INSERT, UPDATE, DELETE on table item: GRANT it to them.\n"
+    assert told.stderr == "".join(
+        f"PostgreSQL: This user may not INSERT, UPDATE, DELETE on table {table}: GRANT it to them.\n"
+        for table in ("item", "stored_answer")
+    )
 
 
 def administrate(url: URL, *statements: str) -> None:

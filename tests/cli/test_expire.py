@@ -1,0 +1,25 @@
+"""`service expire`, as cron runs it."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.cli.conftest import Terminal
+
+pytestmark = pytest.mark.db(isolation="clone")
+
+STORE = text(
+    "INSERT INTO stored_answer (key, fingerprint, status, headers, body, created_at)"
+    " VALUES (:key, sha256(''), 200, '[]', '', now() - :age * interval '1 hour')"
+)
+
+
+def test_expire_removes_answers_of_more_than_24_hours_and_needs_no_redis(configured: Terminal, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(STORE, [{"key": f"{age} hours old", "age": age} for age in (0, 23, 25, 48)])
+
+    told = configured.run("expire", REDIS_URL="")
+
+    assert (told.returncode, told.stdout, told.stderr) == (0, "Removed 2 expired answers.\n", "")
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT key FROM stored_answer ORDER BY key")).scalars().all()
+    assert kept == ["0 hours old", "23 hours old"]
