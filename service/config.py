@@ -29,6 +29,7 @@ MAX_PRICE = Decimal("9999999999.99")
 MAX_ID = 2**63 - 1
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+MAX_OPERATIONS = 1000  # of a batch
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
 # What a URL may not set, because a setting or the service itself does.

@@ -12,7 +12,7 @@ from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import health, items, metrics
+from service.routers import batch, health, items, metrics
 from service.web.cached_reads import CachedReads
 from service.web.methods import add_method_handler
 from service.web.problems import ProblemAPI, add_problem_handlers
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_problem_handlers(app)
     add_method_handler(app)
     app.include_router(items.router)
+    app.include_router(batch.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.add_middleware(CorrelationIdMiddleware)
