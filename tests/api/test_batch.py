@@ -220,6 +220,30 @@ def test_batches_on_the_same_items_in_another_order_do_not_deadlock(client: Test
 
 
 @pytest.mark.db(isolation="clone")
+def test_rows_are_locked_in_the_order_of_their_ids_whatever_the_plan(
+    client_with: ClientWith, session: Session, engine: Engine
+) -> None:
+    first, second = ids_of(2)
+    # A plan that finds them in the order in which they lie, and the second lies first.
+    for setting in ("enable_indexscan", "enable_bitmapscan"):
+        session.execute(text(f'ALTER DATABASE "{engine.url.database}" SET {setting} = off'))
+    session.execute(text("UPDATE item SET price = 5 WHERE id = :id"), {"id": first})
+    session.commit()
+    client = client_with()
+    session.execute(text("SELECT FROM item WHERE id = :id FOR UPDATE"), {"id": first})
+    operations = [{"op": "delete", "id": item_id} for item_id in (second, first)]
+
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.post, "/items/batch", json={"operations": operations})
+        wait_until(lambda: is_waiting(engine), seconds=5)
+        free = session.execute(text("SELECT id FROM item ORDER BY id FOR UPDATE SKIP LOCKED")).scalars().all()
+        session.rollback()
+
+    assert free == [first, second]
+    assert answer.result().status_code == 200
+
+
+@pytest.mark.db(isolation="clone")
 def test_a_batch_waits_for_a_row_and_then_decides_on_what_it_has_become(
     client: TestClient, session: Session, engine: Engine
 ) -> None:
