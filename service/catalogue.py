@@ -1,6 +1,6 @@
 """The use cases, where SQL meets the cache. The only place that commits."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -10,6 +10,7 @@ from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service import crud
+from service.batch import run_batch
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
 from service.database import TRIES, retry_conflict, retry_lost_connection
@@ -33,6 +34,7 @@ from service.errors import (
     ServiceError,
 )
 from service.filters import ItemFilter, ItemPosition, ListQuery
+from service.operations import Change, CreateOperation, OperationResult
 from service.preconditions import UNCONDITIONAL, Precondition
 from service.schemas import ItemPatch, ItemRead, ItemWrite
 from service.web.conditional import version_tag
@@ -139,6 +141,13 @@ class Catalogue:
         with self._writing(LIST_KEY, item_key(item_id)):
             if not crud.delete_item(self.session, item_id, condition):
                 raise _explain_refusal(self.session, item_id, condition)
+
+    @_retried
+    def apply_batch(self, operations: Sequence[CreateOperation | Change]) -> list[OperationResult]:
+        """Do all operations and commit, or none; raises ItemNotFoundError, PreconditionFailedError with the index."""
+        touched = [item_key(operation.id) for operation in operations if not isinstance(operation, CreateOperation)]
+        with self._writing(LIST_KEY, *touched):
+            return run_batch(self.session, operations)
 
     def add_items(self, items: Iterable[ItemWrite]) -> None:
         """Append many new items in one transaction and commit."""

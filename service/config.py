@@ -29,6 +29,7 @@ MAX_PRICE = Decimal("9999999999.99")
 MAX_ID = 2**63 - 1
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+MAX_OPERATIONS = 1000  # of a batch
 # What may be kept of a POST with an Idempotency-Key. Of all answers that of a batch is the longest: 1,000 items, each
 # as long as it may be and all of it characters that JSON escapes.
 MAX_KEY_LENGTH = 255

@@ -67,14 +67,16 @@ async def get_precondition(
     if if_match is None and request.app.state.require_if_match:
         raise PreconditionRequiredError("If-Match")
     return Precondition(
-        one_of=UNCONDITIONAL.one_of if if_match is None else _parse("If-Match", parse_if_match, if_match),
-        none_of=UNCONDITIONAL.none_of
-        if if_none_match is None
-        else _parse("If-None-Match", parse_if_none_match, if_none_match),
+        one_of=_read("If-Match", if_match, parse_if_match, absent=UNCONDITIONAL.one_of),
+        none_of=_read("If-None-Match", if_none_match, parse_if_none_match, absent=UNCONDITIONAL.none_of),
     )
 
 
-def _parse(header: str, parse: Callable[[str], Tags | None], lines: list[str]) -> Tags | None:
+def _read(
+    header: str, lines: list[str] | None, parse: Callable[[str], Tags | None], *, absent: Tags | None
+) -> Tags | None:
+    if lines is None:
+        return absent
     try:
         return parse(",".join(lines))
     except ValueError as error:

@@ -12,7 +12,7 @@ from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import health, items, listing, metrics
+from service.routers import batch, health, items, listing, metrics
 from service.routers.cached import find_cached_route
 from service.web import problem_pages
 from service.web.cached_reads import CachedReads
@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_method_handler(app)
     app.include_router(listing.router)
     app.include_router(items.router)
+    app.include_router(batch.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(problem_pages.router)

@@ -1,12 +1,14 @@
 """One SQL statement per function. Nothing here commits.
 
 items       single items, and the bulk load
+batch       many items at once
 pages       items in pages, filtered and sorted
 epoch       the cache's epoch
 answers     what requests with an Idempotency-Key were answered
 """
 
 from service.crud.answers import delete_expired_answers, find_answer, store_answer, try_lock_key
+from service.crud.batch import delete_items, insert_items, lock_items, update_items
 from service.crud.epoch import bump_cache_epoch, find_server_start
 from service.crud.items import copy_items, delete_item, find_item, insert_item, update_item
 from service.crud.pages import count_items, list_page, matching
@@ -17,13 +19,17 @@ __all__ = [
     "count_items",
     "delete_expired_answers",
     "delete_item",
+    "delete_items",
     "find_answer",
     "find_item",
     "find_server_start",
     "insert_item",
+    "insert_items",
     "list_page",
+    "lock_items",
     "matching",
     "store_answer",
     "try_lock_key",
     "update_item",
+    "update_items",
 ]

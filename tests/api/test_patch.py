@@ -1,12 +1,13 @@
 """PATCH by JSON merge patch (RFC 7396)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+
+from tests.api.conftest import AssertQueries
 
 WIDGET = {"name": "Widget", "description": "A useful widget", "price": 10.99}
 KEYS = ("all_items_cache", "item_cache:{id}")
@@ -129,7 +130,7 @@ def test_an_empty_patch_leaves_the_cache_alone(
     assert redis_client.exists(*(key.format(id=before["id"]) for key in KEYS)) == 2
 
 
-def test_a_patch_is_one_query(client: TestClient, before: dict[str, Any], assert_queries: Callable[[int], Any]) -> None:
+def test_a_patch_is_one_query(client: TestClient, before: dict[str, Any], assert_queries: AssertQueries) -> None:
     for patch in ({"price": 3}, {}):
         with assert_queries(1):
             client.patch(f"/items/{before['id']}", json=patch)

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from threading import Barrier
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +18,7 @@ from starlette.testclient import TestClient
 from service.crud.items import TAG
 from service.testing.live import LiveServer
 from service.web.conditional import version_tag
-from tests.api.conftest import ClientWith
+from tests.api.conftest import AssertQueries, ClientWith
 from tests.factories import ItemFactory
 
 WIDGET = {"name": "Widget", "price": 2}
@@ -170,7 +169,7 @@ def test_the_tag_of_an_answer_is_the_condition_of_the_next_write(client: TestCli
 
 
 def test_a_condition_costs_no_query(
-    client: TestClient, address: str, write: Write, assert_queries: Callable[[int], Any]
+    client: TestClient, address: str, write: Write, assert_queries: AssertQueries
 ) -> None:
     tag = tag_of(client, address)
 

@@ -33,7 +33,7 @@ def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer
     answers = [without_times(curl(command, live_server.url)) for command, _ in examples]
 
     assert answers == [without_times(json.loads(answer)) for _, answer in examples]
-    assert len(answers) == 7
+    assert len(answers) == 9
 
 
 def curl(command: str, url: str) -> object:

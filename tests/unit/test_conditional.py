@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from service.web.conditional import content_tag, version_tag
+import pytest
+
+from service.web.conditional import content_tag, is_unchanged, version_tag
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -15,6 +17,24 @@ def test_a_rows_tag_tells_its_versions_and_its_lives_apart() -> None:
     assert len(set(tags)) == 3
     assert tags == [version_tag(version, changed_at) for version, changed_at in changes]
     assert all(tag[0] == tag[-1] == '"' and '"' not in tag[1:-1] for tag in tags)
+
+
+@pytest.mark.parametrize("field", ['"1-a"', 'W/"1-a"', '"a,b", "1-a"', '"x" , W/"y","1-a"', "*", " * "])
+def test_a_client_that_has_one_of_the_tags_has_the_answer(field: str) -> None:
+    assert is_unchanged('"1-a"', {"if-none-match": field})
+
+
+@pytest.mark.parametrize("field", ['"1-b"', '"a,1-a"', "1-a", '"1-a', "", '"*"', 'W/"1-b", "2-a"'])
+def test_a_client_that_has_none_of_them_needs_the_answer(field: str) -> None:
+    assert not is_unchanged('"1-a"', {"if-none-match": field})
+    assert not is_unchanged('"1-a"', {})
+
+
+def test_two_microseconds_never_share_a_tag() -> None:
+    # Half a second after a date at which the floats of seconds lie 0.24 us apart.
+    moments = [MOMENT + timedelta(microseconds=500_000 + n) for n in range(1000)]
+
+    assert len({version_tag(1, moment) for moment in moments}) == 1000
 
 
 def test_a_bodys_tag_is_strong_and_the_same_in_every_process() -> None:
