@@ -15,9 +15,9 @@ from sqlmodel import Session
 
 from service import cache_cli
 from service.cache import Cache
-from service.catalogue import Catalogue
+from service.catalogue import Catalogue, expire_changes
 from service.check import check_service, connect, find_redis_problem, require_database
-from service.config import ConfigurationError, Settings, load_settings
+from service.config import ConfigurationError, DatabaseSettings, Settings, load_settings
 from service.database import EpochReader, make_session_factory
 from service.embedded import EmbeddedError
 from service.log import logging_config
@@ -108,6 +108,16 @@ def seed(
         catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
         catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
     typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")
+
+
+@app.command()
+def expire() -> None:
+    """Drop from the feed of changes what is older than CHANGES_KEPT_DAYS: for cron, once a day."""
+    settings = load_settings(DatabaseSettings)
+    require_database(settings)
+    with connect(settings) as connection, Session(connection) as session:
+        dropped = expire_changes(session, days=settings.changes_kept_days)
+    typer.echo(f"Dropped {dropped:,} changes.")
 
 
 def main() -> None:

@@ -172,6 +172,9 @@ class Limits(BaseSettings):
     )
     redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
+    changes_kept_days: int = Field(
+        default=30, ge=1, le=3650, description="age at which `service expire` drops changes from the feed"
+    )
     # The clean-up after it takes up to 3.5 s more, and a process must be gone 15 s after SIGTERM.
     shutdown_timeout_seconds: int = Field(default=10, ge=1, le=11, description="time that running requests get to end")
 

@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidCursorError          400
 ├── ItemNotFoundError           404
+├── ChangesExpiredError         410
 └── DatabaseUnavailableError    503
 """
 
@@ -40,6 +41,20 @@ class ItemNotFoundError(ServiceError):
 
     def __init__(self, item_id: int) -> None:
         super().__init__(f"There is no item {item_id}.")
+
+
+class ChangesExpiredError(ServiceError):
+    """Changes after the cursor are no longer kept, or the cursor is of another database, as after a restore."""
+
+    status = 410
+    slug = "changes-expired"
+    title = "Changes expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The changes after this cursor are not kept any more. Begin with `since=now`, read the whole list, and then"
+            " go on from that cursor."
+        )
 
 
 class DatabaseUnavailableError(ServiceError):

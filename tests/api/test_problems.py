@@ -243,5 +243,10 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
             for method in ("get", "put", "delete")
             for status in ("404", "422", "503")
         },
+        ("get", "/items/", "400"): {"application/problem+json": schema},
+        **{
+            ("get", "/items/changes", status): {"application/problem+json": schema}
+            for status in ("400", "410", "422", "503")
+        },
         ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
     }

@@ -9,7 +9,7 @@ def test_help_lists_every_command(terminal: Terminal) -> None:
     told = terminal.run("--help")
 
     assert told.returncode == 0
-    assert all(word in told.stdout for word in ("up", "serve", "check", "seed"))
+    assert all(word in told.stdout for word in ("up", "serve", "check", "seed", "expire"))
 
 
 @pytest.mark.parametrize(
