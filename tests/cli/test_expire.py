@@ -16,9 +16,9 @@ def test_expire_drops_what_was_committed_longer_ago_than_changes_are_kept(config
         connection.execute(text("UPDATE item_change_mark SET taken_at = taken_at - interval '3 days 1 second'"))
         connection.execute(text("UPDATE item SET price = 2"))
 
-    told = [configured.run("expire", CHANGES_KEPT_DAYS=days) for days in ("4", "3", "3")]
+    second = configured.run("expire", CHANGES_KEPT_DAYS="3")
 
     assert (first.returncode, first.stdout, first.stderr) == (0, "Dropped 0 changes.\n", "")
-    assert [told.stdout for told in told] == [f"Dropped {number} changes.\n" for number in (0, 2, 0)]
+    assert (second.returncode, second.stdout, second.stderr) == (0, "Dropped 2 changes.\n", "")
     with engine.connect() as connection:
         assert connection.execute(text("SELECT array_agg(version) FROM item_change")).scalar_one() == [2, 2]
