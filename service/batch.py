@@ -8,11 +8,11 @@ from sqlmodel import Session
 from service import crud
 from service.errors import ItemNotFoundError, PreconditionFailedError
 from service.models import Item
-from service.operations import Change, CreateOperation, DeleteOperation, OperationResult
+from service.operations import ChangeOperation, CreateOperation, DeleteOperation, OperationResult
 from service.schemas import ItemRead
 from service.web.conditional import version_tag
 
-Operations = Sequence[CreateOperation | Change]
+Operations = Sequence[CreateOperation | ChangeOperation]
 
 
 def run_batch(session: Session, operations: Operations) -> list[OperationResult]:
@@ -42,7 +42,7 @@ def _check(operations: Operations, found: Mapping[int | None, Item]) -> None:
             raise PreconditionFailedError(operation.id, tag).in_operation(index)
 
 
-def _merge(changes: Sequence[Change], found: Mapping[int | None, Item]) -> dict[int, dict[str, Any]]:
+def _merge(changes: Sequence[ChangeOperation], found: Mapping[int | None, Item]) -> dict[int, dict[str, Any]]:
     """The columns of each item that changes, as they are to be; a patch that names nothing is no change."""
     merged = {
         change.id: change.values_for(found[change.id]) for change in changes if not isinstance(change, DeleteOperation)
@@ -50,7 +50,7 @@ def _merge(changes: Sequence[Change], found: Mapping[int | None, Item]) -> dict[
     return {item_id: values for item_id, values in merged.items() if values}
 
 
-def _describe(operation: CreateOperation | Change, item: Item) -> OperationResult:
+def _describe(operation: CreateOperation | ChangeOperation, item: Item) -> OperationResult:
     if isinstance(operation, DeleteOperation):
         return OperationResult(op="delete", id=operation.id)
     read = ItemRead.model_validate(item)

@@ -26,6 +26,7 @@ from service.entries import (
     make_page,
 )
 from service.errors import (
+    ChangesExpiredError,
     DatabaseUnavailableError,
     IdempotencyKeyInUseError,
     IdempotencyKeyReusedError,
@@ -33,8 +34,10 @@ from service.errors import (
     PreconditionFailedError,
     ServiceError,
 )
+from service.feed import Change, ChangePage, FeedPosition
 from service.filters import ItemFilter, ItemPosition, ListQuery
-from service.operations import Change, CreateOperation, OperationResult
+from service.models import Item, ItemChange
+from service.operations import ChangeOperation, CreateOperation, OperationResult
 from service.preconditions import UNCONDITIONAL, Precondition
 from service.schemas import ItemPatch, ItemRead, ItemWrite
 from service.web.conditional import version_tag
@@ -110,6 +113,26 @@ class Catalogue:
             total = crud.count_items(session, query) if query.include_total else None
         return make_page(items, limit=query.limit, sort=query.sort, total=total)
 
+    def list_changes(self, here: FeedPosition | None, *, limit: int) -> ChangePage:
+        """What was committed since the client stood `here`, or all that is kept; raises ChangesExpiredError."""
+        with self.sessions() as session:
+            feed, now = crud.find_feed_end(session)
+            here = here or FeedPosition(feed, crud.find_feed_start(session))
+            until = here.until or now
+            found = crud.list_changes(session, seen=here.seen, until=until, after=here.seq, limit=limit + 1)
+            # After the changes were read: some may have expired meanwhile.
+            if here.feed != feed or not here.seen.includes(crud.find_feed_start(session)):
+                raise ChangesExpiredError
+        changes = [_describe_change(change, item) for change, item in found[:limit]]
+        if len(found) > limit:
+            return ChangePage(changes, here._replace(until=until, seq=found[limit - 1][0].seq), more=True)
+        return ChangePage(changes, FeedPosition(feed, until), more=False)
+
+    def find_feed_end(self) -> FeedPosition:
+        """Where a client stands that has all that is committed now."""
+        with self.sessions() as session:
+            return FeedPosition(*crud.find_feed_end(session))
+
     def get_item(self, item_id: int, *, may_use_cache: bool = True) -> Cached[ItemRead]:
         """One item; raises ItemNotFoundError."""
         if not may_use_cache:
@@ -143,7 +166,7 @@ class Catalogue:
                 raise _explain_refusal(self.session, item_id, condition)
 
     @_retried
-    def apply_batch(self, operations: Sequence[CreateOperation | Change]) -> list[OperationResult]:
+    def apply_batch(self, operations: Sequence[CreateOperation | ChangeOperation]) -> list[OperationResult]:
         """Do all operations and commit, or none; raises ItemNotFoundError, PreconditionFailedError with the index."""
         touched = [item_key(operation.id) for operation in operations if not isinstance(operation, CreateOperation)]
         with self._writing(LIST_KEY, *touched):
@@ -288,3 +311,20 @@ def expire_answers(session: Session) -> int:
         session.commit()
         removed += batch
     return removed
+
+
+def expire_changes(session: Session, *, days: int) -> int:
+    """Drop the changes that were committed more than `days` ago, and commit; how many they were.
+
+    Age is measured from run to run: what was committed since the last one is as old as this one.
+    """
+    crud.add_mark(session)
+    expired = crud.expire_mark(session, days=days)
+    dropped = 0 if expired is None else crud.delete_changes(session, shown_by=expired)
+    session.commit()
+    return dropped
+
+
+def _describe_change(change: ItemChange, item: Item | None) -> Change:
+    now = None if item is None else ItemRead.model_validate(item)
+    return Change(id=change.item_id, version=change.version, deleted=change.deleted, item=now)

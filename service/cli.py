@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from service import cache_cli
 from service.cache import Cache
-from service.catalogue import Catalogue, expire_answers
+from service.catalogue import Catalogue, expire_answers, expire_changes
 from service.check import check_service, connect, find_redis_problem, require_database
 from service.config import ConfigurationError, DatabaseSettings, Settings, load_settings
 from service.database import EpochReader, make_session_factory
@@ -112,15 +112,16 @@ def seed(
 
 @app.command()
 def expire() -> None:
-    """Remove the stored answers of Idempotency-Keys that are older than 24 hours: for cron, once a day.
+    """Remove changes older than CHANGES_KEPT_DAYS, and answers of Idempotency-Keys older than 24 hours: for cron.
 
-    Requests with new keys do it too, a few at a time; this is for the last ones.
+    Requests with new keys remove old answers too, a few at a time; this is for the last ones.
     """
     settings = load_settings(DatabaseSettings)
     require_database(settings)
     with connect(settings) as connection, Session(connection) as session:
+        dropped = expire_changes(session, days=settings.changes_kept_days)
         removed = expire_answers(session)
-    typer.echo(f"Removed {removed:,} expired answers.")
+    typer.echo(f"Removed {dropped:,} changes and {removed:,} answers.")
 
 
 def main() -> None:

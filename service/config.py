@@ -180,6 +180,9 @@ class Limits(BaseSettings):
         default=1_048_576, ge=1024, le=2**30, description="longest body of a request; what is imported may be longer"
     )
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
+    changes_kept_days: int = Field(
+        default=30, ge=1, le=3650, description="age at which `service expire` drops changes from the feed"
+    )
     # The clean-up after it takes up to 3.5 s more, and a process must be gone 15 s after SIGTERM.
     shutdown_timeout_seconds: int = Field(default=10, ge=1, le=11, description="time that running requests get to end")
 

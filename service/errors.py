@@ -9,6 +9,7 @@ ServiceError
 ├── AddressNotFoundError        404
 ├── MethodNotAllowedError       405
 ├── IdempotencyKeyInUseError    409
+├── ChangesExpiredError         410
 ├── PreconditionFailedError     412
 ├── BodyTooLargeError           413
 ├── AddressTooLongError         414
@@ -111,6 +112,20 @@ class ItemNotFoundError(ServiceError):
 
     def __init__(self, item_id: int) -> None:
         super().__init__(f"There is no item {item_id}.")
+
+
+class ChangesExpiredError(ServiceError):
+    """Changes after the cursor are no longer kept, or the cursor is of another database, as after a restore."""
+
+    status = 410
+    slug = "changes-expired"
+    title = "Changes expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The changes after this cursor are not kept any more. Begin with `since=now`, read the whole list, and then"
+            " go on from that cursor."
+        )
 
 
 class PreconditionFailedError(ServiceError):

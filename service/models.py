@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -103,4 +104,42 @@ class StoredAnswer(SQLModel, table=True):
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime | None = Field(
         default=None, sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW)
+    )
+
+
+class ItemChange(SQLModel, table=True):
+    """The log of changes to items, written by triggers.
+
+    `seq` orders the changes of each item; `xid` is the transaction, by which a reader tells what it has not seen yet.
+    """
+
+    __tablename__ = "item_change"
+    __table_args__ = (Index("item_change_xid", "xid"),)
+
+    seq: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    # A number, for SQLAlchemy does not know xid8.
+    xid: int = Field(
+        sa_column=Column(BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint"))
+    )
+    item_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    deleted: bool = Field(sa_column=Column(Boolean, nullable=False))
+
+
+class ItemChangeMark(SQLModel, table=True):
+    """What was committed at a time. By the marks old changes are dropped; one that `is_expired` tells which were."""
+
+    __tablename__ = "item_change_mark"
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    # Whose transactions it shows: a dump takes marks to where other ones have their numbers.
+    feed: str = Field(sa_column=Column(Text, nullable=False))
+    taken_at: datetime | None = Field(
+        default=None, sa_column=Column(DateTime(timezone=True), nullable=False, server_default=NOW)
+    )
+    snapshot: str | None = Field(
+        default=None, sa_column=Column(Text, nullable=False, server_default=text("pg_current_snapshot()::text"))
+    )
+    is_expired: bool | None = Field(
+        default=None, sa_column=Column(Boolean, nullable=False, server_default=text("false"))
     )

@@ -85,7 +85,7 @@ class DeleteOperation(_Change):
     op: Literal["delete"]
 
 
-Change = ReplaceOperation | UpdateOperation | DeleteOperation
+ChangeOperation = ReplaceOperation | UpdateOperation | DeleteOperation
 KINDS: dict[str, type[BaseModel]] = {
     "create": CreateOperation,
     "replace": ReplaceOperation,
@@ -102,10 +102,10 @@ def _choose_kind(value: object, _union: ValidatorFunctionWrapHandler) -> BaseMod
     return KINDS[name].model_validate(value)
 
 
-Operation = Annotated[CreateOperation | Change, Field(discriminator="op"), WrapValidator(_choose_kind)]
+Operation = Annotated[CreateOperation | ChangeOperation, Field(discriminator="op"), WrapValidator(_choose_kind)]
 
 
-def _check_ids_differ(operations: list[CreateOperation | Change]) -> list[CreateOperation | Change]:
+def _check_ids_differ(operations: list[CreateOperation | ChangeOperation]) -> list[CreateOperation | ChangeOperation]:
     """One operation for each item: they are done all at once, not one after the other."""
     seen: set[int] = set()
     for index, operation in enumerate(operations):

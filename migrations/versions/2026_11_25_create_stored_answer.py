@@ -1,6 +1,6 @@
 """Create the table of answers to requests with an Idempotency-Key, which are repeated for 24 hours.
 
-Revision: 20261125_03, after 20261125_01
+Revision: 20261125_03, after 20261125_02
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "20261125_03"
-down_revision = "20261125_01"
+down_revision = "20261125_02"
 branch_labels = None
 depends_on = None
 

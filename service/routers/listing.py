@@ -3,24 +3,36 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
 
 from service.dependencies import CatalogueDep
+from service.feed import FEED_POSITION, NOW, Change, ChangePage, ChangesQuery
 from service.filters import ListQuery, position_shape
 from service.routers.cached import read_answer, represent_first_page, represent_page
 from service.schemas import ItemRead
 from service.web.conditional import forbids_cache
-from service.web.cursors import read_cursor
+from service.web.cursors import make_cursor, next_link, read_cursor
 from service.web.problems import describe_problems
 
 router = APIRouter(prefix="/items", tags=["items"], responses=describe_problems(400, 422, 503))
 
+NEXT_LINK = {
+    "description": 'the next page, with `rel="next"` (RFC 8288); absent on the last',
+    "schema": {"type": "string"},
+}
+CHANGES_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "Link": NEXT_LINK,
+            "X-Next-Cursor": {"description": "what to send as `since` next time", "schema": {"type": "string"}},
+        }
+    },
+    **describe_problems(410),
+}
 PAGE_HEADERS: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
-            "Link": {
-                "description": 'the next page, with `rel="next"` (RFC 8288); absent on the last',
-                "schema": {"type": "string"},
-            },
+            "Link": NEXT_LINK,
             "X-Total-Count": {
                 "description": "with `include_total=true`: how many items match",
                 "schema": {"type": "integer", "minimum": 0},
@@ -40,3 +52,27 @@ def list_items(request: Request, catalogue: CatalogueDep, query: Annotated[ListQ
     after = None if query.cursor is None else read_cursor(query.cursor, position_shape(query.sort), query.scope)
     page = catalogue.list_page(query, after)
     return read_answer(request, represent_page(page, query, tuple(request.query_params.multi_items())))
+
+
+CHANGES_PATH = "/items/changes"
+CHANGES = TypeAdapter(list[Change])
+
+
+@router.head("/changes", include_in_schema=False)
+@router.get("/changes", response_model=list[Change], responses=CHANGES_RESPONSES)
+def list_changes(request: Request, catalogue: CatalogueDep, query: Annotated[ChangesQuery, Query()]) -> Response:
+    """List what was changed and deleted since a cursor: for each item in the order of the commits, none left out.
+
+    Keep `X-Next-Cursor` and send it as `since` next time. To begin: take the cursor of `since=now`, then read the whole
+    list, then go on from that cursor.
+    """
+    if query.since == NOW:
+        page = ChangePage([], catalogue.find_feed_end(), more=False)
+    else:
+        here = None if query.since is None else read_cursor(query.since, FEED_POSITION, CHANGES_PATH)
+        page = catalogue.list_changes(here, limit=query.limit)
+    cursor = make_cursor(page.end, FEED_POSITION, CHANGES_PATH)
+    headers = {"X-Next-Cursor": cursor, "Cache-Control": "no-store"}
+    if page.more:
+        headers["Link"] = next_link(CHANGES_PATH, request.query_params.multi_items(), since=cursor)
+    return Response(CHANGES.dump_json(page.changes), media_type="application/json", headers=headers)

@@ -237,5 +237,9 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
             ("post", "/items/batch", status): {"application/problem+json": schema}
             for status in ("404", "412", "422", "428", "503")
         },
+        **{
+            ("get", "/items/changes", status): {"application/problem+json": schema}
+            for status in ("400", "410", "422", "503")
+        },
         ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
     }

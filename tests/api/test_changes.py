@@ -1,0 +1,435 @@
+"""The feed of changes: whoever follows it has what the table has, whatever order transactions commit in."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from sqlalchemy import Connection, Engine, text
+from sqlmodel import Session
+from starlette.testclient import TestClient
+
+from service.catalogue import expire_changes
+from service.feed import FEED_POSITION
+from service.web.cursors import make_cursor, read_cursor
+from tests.unit.test_cursors import forge
+
+# The feed tells what was committed.
+pytestmark = pytest.mark.db(isolation="clone")
+
+SCOPE = "/items/changes"
+CONFLICT = "INSERT INTO item (id, name, price) VALUES (1, 'x', 1) ON CONFLICT (id) DO"
+WIDGET = {"name": "Widget", "price": 1}
+
+
+class Follower:
+    """A client that keeps a copy of the catalogue, as the documentation tells it to."""
+
+    def __init__(self, client: TestClient, limit: int = 100) -> None:
+        self._client = client
+        self._limit = limit
+        self.cursor: str | None = None
+        self.copy: dict[int, dict[str, Any]] = {}
+        self.changes: list[tuple[int, int, bool]] = []
+
+    def follow(self) -> list[tuple[int, int, bool]]:
+        """Read all there is now; returns the changes, as id, version and whether it was a deletion."""
+        told, address = len(self.changes), f"{SCOPE}?limit={self._limit}"
+        address += f"&since={self.cursor}" if self.cursor else ""
+        while address:
+            response = self._client.get(address)
+            assert response.status_code == 200, response.text
+            for change in response.json():
+                self._apply(change)
+            self.cursor = response.headers["X-Next-Cursor"]
+            address = response.links.get("next", {}).get("url", "")
+        return self.changes[told:]
+
+    def _apply(self, change: dict[str, Any]) -> None:
+        self.changes.append((change["id"], change["version"], change["deleted"]))
+        if change["item"] is None:
+            self.copy.pop(change["id"], None)
+        else:
+            self.copy[change["id"]] = change["item"]
+
+
+@pytest.fixture
+def follower(client: TestClient) -> Follower:
+    return Follower(client)
+
+
+@pytest.fixture
+def connections(engine: Engine) -> Iterator[list[Connection]]:
+    """Three connections, each for a transaction that stays open."""
+    with ExitStack() as open_connections:
+        yield [open_connections.enter_context(engine.connect()) for _ in range(3)]
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.execute(text(statement))
+
+
+def insert(connection: Connection, item_id: int) -> None:
+    connection.execute(text("INSERT INTO item (id, name, price) VALUES (:id, 'Item', 1)"), {"id": item_id})
+
+
+def test_each_write_is_a_change_with_the_item_as_it_is_now(client: TestClient) -> None:
+    kept = client.post("/items/", json=WIDGET).json()
+    gone = client.post("/items/", json=WIDGET).json()
+    changed = client.put(f"/items/{kept['id']}", json={"name": "Gadget", "price": 2}).json()
+    client.delete(f"/items/{gone['id']}")
+
+    response = client.get(SCOPE)
+
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "Link" not in response.headers
+    assert response.json() == [
+        {"id": kept["id"], "version": 1, "deleted": False, "item": changed},
+        {"id": gone["id"], "version": 1, "deleted": False, "item": None},
+        {"id": kept["id"], "version": 2, "deleted": False, "item": changed},
+        {"id": gone["id"], "version": 1, "deleted": True, "item": None},
+    ]
+
+
+def test_a_refused_write_is_no_change(client: TestClient) -> None:
+    for method, path, body in [
+        ("POST", "/items/", {"name": ""}),
+        ("PUT", "/items/1", WIDGET),
+        ("DELETE", "/items/1", None),
+    ]:
+        assert client.request(method, path, json=body).status_code in {404, 422}
+
+    assert client.get(SCOPE).json() == []
+
+
+def test_what_was_told_is_not_told_again(client: TestClient, follower: Follower) -> None:
+    client.post("/items/", json=WIDGET)
+
+    assert [len(follower.follow()) for _ in range(3)] == [1, 0, 0]
+    client.put(f"/items/{next(iter(follower.copy))}", json=WIDGET)
+    assert [len(follower.follow()) for _ in range(2)] == [1, 0]
+
+
+def test_now_passes_by_what_was_changed_so_far(client: TestClient, follower: Follower) -> None:
+    client.post("/items/", json=WIDGET)
+    start = client.get(SCOPE, params={"since": "now"})
+    later = client.post("/items/", json=WIDGET).json()["id"]
+    follower.cursor = start.headers["X-Next-Cursor"]
+
+    assert (start.json(), "Link" in start.headers) == ([], False)
+    assert follower.follow() == [(later, 1, False)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6])
+def test_a_long_answer_comes_in_pages(client: TestClient, limit: int) -> None:
+    ids = [client.post("/items/", json=WIDGET).json()["id"] for _ in range(5)]
+    follower = Follower(client, limit)
+
+    assert follower.follow() == [(item_id, 1, False) for item_id in ids]
+    assert len(client.get(f"{SCOPE}?limit={limit}").json()) == min(limit, 5)
+
+
+def test_what_is_changed_between_two_pages_comes_after_them(client: TestClient) -> None:
+    ids = [client.post("/items/", json=WIDGET).json()["id"] for _ in range(3)]
+    first = client.get(f"{SCOPE}?limit=2")
+    client.put(f"/items/{ids[2]}", json=WIDGET)
+    client.delete(f"/items/{ids[0]}")
+    second = client.get(first.links["next"]["url"])
+    third = client.get(SCOPE, params={"since": second.headers["X-Next-Cursor"]})
+
+    told = [
+        [(change["id"], change["version"], change["deleted"]) for change in page.json()]
+        for page in (first, second, third)
+    ]
+
+    assert told == [
+        [(ids[0], 1, False), (ids[1], 1, False)],
+        [(ids[2], 1, False)],
+        [(ids[2], 2, False), (ids[0], 1, True)],
+    ]
+    assert [change["item"] and change["item"]["version"] for change in second.json()] == [2]
+
+
+def test_a_transaction_that_begins_first_and_commits_last_is_not_missed(
+    follower: Follower, connections: list[Connection]
+) -> None:
+    slow, quick, _ = connections
+    insert(slow, 1)
+    insert(quick, 2)
+    quick.commit()
+    before = follower.follow()
+    slow.commit()
+
+    assert (before, follower.follow(), follower.follow()) == ([(2, 1, False)], [(1, 1, False)], [])
+
+
+def test_a_transaction_is_told_whole_or_not_at_all(client: TestClient, connections: list[Connection]) -> None:
+    slow, quick, _ = connections
+    follower = Follower(client, limit=1)
+    insert(slow, 1)
+    insert(quick, 3)
+    quick.commit()
+    first = client.get(f"{SCOPE}?limit=1")
+    insert(slow, 2)
+    slow.commit()
+
+    follower.cursor = first.headers["X-Next-Cursor"]
+    assert follower.follow() == [(1, 1, False), (2, 1, False)]
+
+
+def test_what_is_rolled_back_is_never_told(follower: Follower, connections: list[Connection]) -> None:
+    undone, other, _ = connections
+    insert(undone, 1)
+    insert(other, 2)
+    follower.follow()
+    undone.rollback()
+    other.commit()
+
+    assert follower.follow() == [(2, 1, False)]
+
+
+def test_what_a_savepoint_took_back_is_not_told_and_the_rest_is(
+    follower: Follower, connections: list[Connection]
+) -> None:
+    writer, other, _ = connections
+    insert(writer, 1)
+    run(writer, "SAVEPOINT one")
+    insert(writer, 2)
+    run(writer, "ROLLBACK TO SAVEPOINT one")
+    run(writer, "SAVEPOINT two")
+    insert(writer, 3)
+    run(writer, "RELEASE SAVEPOINT two")
+    insert(other, 4)
+    other.commit()
+    before = follower.follow()
+    writer.commit()
+
+    assert (before, follower.follow()) == ([(4, 1, False)], [(1, 1, False), (3, 1, False)])
+
+
+def test_the_changes_of_an_item_are_in_their_order_even_when_its_first_writer_began_last(
+    follower: Follower, connections: list[Connection]
+) -> None:
+    first, second, third = connections
+    insert(third, 1)
+    third.commit()
+    # `first` has the smaller transaction number, and changes the item last.
+    insert(first, 2)
+    run(second, "UPDATE item SET price = 2 WHERE id = 1")
+    second.commit()
+    run(first, "DELETE FROM item WHERE id = 1")
+    first.commit()
+
+    assert [change for change in follower.follow() if change[0] == 1] == [(1, 1, False), (1, 2, False), (1, 2, True)]
+
+
+def test_an_id_that_is_given_again_is_a_new_item(follower: Follower, connections: list[Connection]) -> None:
+    writer = connections[0]
+    for _ in range(2):
+        insert(writer, 1)
+        run(writer, "DELETE FROM item WHERE id = 1")
+    insert(writer, 1)
+    writer.commit()
+
+    assert follower.follow() == [(1, 1, False), (1, 1, True)] * 2 + [(1, 1, False)]
+    assert follower.copy[1]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "changes"),
+    [
+        ("UPDATE item SET price = 3", [(1, 2, False), (2, 2, False)]),
+        ("UPDATE item SET id = 3 WHERE id = 1", [(1, 1, True), (3, 2, False)]),
+        ("DELETE FROM item", [(1, 1, True), (2, 1, True)]),
+        ("TRUNCATE item", [(1, 1, True), (2, 1, True)]),
+        ("UPDATE item SET price = 3 WHERE id = 9", []),
+        (
+            "INSERT INTO item (id, name, price) VALUES (1, 'x', 1) ON CONFLICT (id) DO UPDATE SET price = 9",
+            [(1, 2, False)],
+        ),
+        ("INSERT INTO item (id, name, price) VALUES (1, 'x', 1) ON CONFLICT DO NOTHING", []),
+        (
+            "WITH gone AS (DELETE FROM item WHERE id = 1) UPDATE item SET price = 9 WHERE id = 2",
+            [(1, 1, True), (2, 2, False)],
+        ),
+    ],
+)
+def test_a_statement_behind_the_services_back_is_told(
+    follower: Follower, connections: list[Connection], statement: str, changes: list[tuple[int, int, bool]]
+) -> None:
+    writer = connections[0]
+    insert(writer, 1)
+    insert(writer, 2)
+    writer.commit()
+    follower.follow()
+
+    run(writer, statement)
+    writer.commit()
+
+    assert sorted(follower.follow()) == sorted(changes)
+    rows = writer.execute(text("SELECT id, version FROM item")).all()
+    assert {item_id: item["version"] for item_id, item in follower.copy.items()} == dict(rows)
+
+
+def test_a_role_that_may_only_change_items_is_in_the_feed(follower: Follower, connections: list[Connection]) -> None:
+    writer = connections[0]
+    run(writer, "CREATE ROLE clerk")
+    run(writer, "GRANT INSERT, UPDATE, DELETE, SELECT, TRUNCATE ON item TO clerk")
+    run(writer, "SET LOCAL ROLE clerk")
+    insert(writer, 1)
+    run(writer, "UPDATE item SET id = 2")
+    run(writer, "TRUNCATE item")
+    run(writer, "RESET ROLE")
+    run(writer, "DROP OWNED BY clerk")
+    run(writer, "DROP ROLE clerk")
+    writer.commit()
+
+    assert follower.follow() == [(1, 1, False), (1, 1, True), (2, 2, False), (2, 2, True)]
+
+
+def test_head_answers_what_get_would(client: TestClient) -> None:
+    client.post("/items/", json=WIDGET)
+
+    found, head = client.get(SCOPE), client.head(SCOPE)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == found.headers["Content-Length"]
+    assert head.headers["X-Next-Cursor"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"), [("limit=0", "limit"), ("limit=1001", "limit"), ("cursor=x", "cursor"), ("sort=id", "sort")]
+)
+def test_a_parameter_that_makes_no_sense_is_refused_by_name(client: TestClient, query: str, pointer: str) -> None:
+    response = client.get(f"{SCOPE}?{query}")
+
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("", "NOW", "0", "x", "\0", "ü", "A" * 9000),
+        *(
+            forge(content, SCOPE)
+            for content in (
+                *(b"[]", b'["x"]', b'["x",[]]', b'["x",[0]]', b'["x",[-1]]', b'["x",["1"]]', b'["x","1:1:"]', b"{}"),
+                *(b'["x",[5,5]]', b'["x",[5,-1]]', b'["x",[9223372036854775808]]', b'["x",[1],[0],0]', b'["x",[1.5]]'),
+                *(b'["x",[1],null,-1]', b'["x",[1],null,9223372036854775808]', b'["x",[1],null,0,0]', b"[1,[1]]"),
+            )
+        ),
+    ],
+    ids=lambda cursor: ascii(cursor)[:24],
+)
+def test_a_cursor_that_is_none_is_refused(client: TestClient, cursor: str) -> None:
+    response = client.get(SCOPE, params={"since": cursor})
+
+    assert (response.status_code, response.json()["type"]) == (400, "/problems/invalid-cursor")
+
+
+def test_a_cursor_of_the_list_is_refused(client: TestClient) -> None:
+    for _ in range(2):
+        client.post("/items/", json=WIDGET)
+    cursor = client.get("/items/?limit=1").links["next"]["url"].rpartition("=")[2]
+
+    assert client.get(SCOPE, params={"since": cursor}).json()["type"] == "/problems/invalid-cursor"
+
+
+def test_a_cursor_of_another_database_says_to_begin_anew(client: TestClient) -> None:
+    cursor = client.get(f"{SCOPE}?since=now").headers["X-Next-Cursor"]
+    foreign = read_cursor(cursor, FEED_POSITION, SCOPE)._replace(feed="7.00000001.5.16384")
+
+    assert_expired(client.get(SCOPE, params={"since": make_cursor(foreign, FEED_POSITION, SCOPE)}))
+
+
+def test_a_cursor_holds_every_transaction_that_was_under_way(client: TestClient, engine: Engine) -> None:
+    with ExitStack() as stack:
+        writers = [stack.enter_context(engine.connect()) for _ in range(12)]
+        for number, writer in enumerate(writers, start=1):
+            insert(writer, number)
+        follower = Follower(client)
+        assert follower.follow() == []
+        for writer in writers[::2]:
+            writer.commit()
+        assert [change[0] for change in follower.follow()] == [1, 3, 5, 7, 9, 11]
+        for writer in reversed(writers):
+            writer.commit()
+
+        assert [change[0] for change in follower.follow()] == [2, 4, 6, 8, 10, 12]
+        assert len(follower.cursor or "") < 200
+
+
+def test_what_was_committed_too_long_ago_expires_and_older_cursors_with_it(
+    client: TestClient, follower: Follower, session: Session, connections: list[Connection]
+) -> None:
+    slow, quick, _ = connections
+    insert(slow, 1)
+    insert(quick, 2)
+    quick.commit()
+    old = client.get(f"{SCOPE}?limit=1&since=now").headers["X-Next-Cursor"]
+    insert(quick, 3)
+    quick.commit()
+    expire(session)
+    follower.follow()
+    insert(quick, 4)
+    quick.commit()
+    slow.commit()
+
+    assert expire(session, marks_are_old=True) == 2
+
+    assert_expired(client.get(SCOPE, params={"since": old}))
+    # A change counts by its COMMIT, which came after the mark.
+    assert follower.follow() == [(1, 1, False), (4, 1, False)]
+    assert Follower(client).follow() == [(1, 1, False), (4, 1, False)]
+    assert Follower(client, limit=1).follow() == [(1, 1, False), (4, 1, False)]
+
+
+def test_nothing_expires_before_its_time(client: TestClient, session: Session) -> None:
+    client.post("/items/", json=WIDGET)
+
+    assert [expire(session) for _ in range(3)] == [0, 0, 0]
+    assert len(client.get(SCOPE).json()) == 1
+
+
+def test_a_long_answer_that_expires_on_the_way_says_so(client: TestClient, session: Session) -> None:
+    for _ in range(3):
+        client.post("/items/", json=WIDGET)
+    first = client.get(f"{SCOPE}?limit=2")
+    expire(session)
+    expire(session, marks_are_old=True)
+
+    assert_expired(client.get(first.links["next"]["url"]))
+
+
+def test_expiry_drops_what_a_dump_brought_from_a_cluster_that_is_ahead(client: TestClient, session: Session) -> None:
+    client.post("/items/", json=WIDGET)
+    session.execute(text("UPDATE item_change SET xid = xid + 1000000"))
+    session.execute(text("UPDATE item_change_mark SET feed = 'of another cluster'"))
+    session.commit()
+    expire(session)
+
+    assert client.get(SCOPE).json() == []
+    assert expire(session, marks_are_old=True) == 1
+
+
+def expire(session: Session, *, marks_are_old: bool = False) -> int:
+    """What `service expire` does, a month after the last run if `marks_are_old`."""
+    if marks_are_old:
+        session.execute(text("UPDATE item_change_mark SET taken_at = taken_at - interval '31 days'"))
+    return expire_changes(session, days=30)
+
+
+def assert_expired(response: Response) -> None:
+    assert response.json() == {
+        "type": "/problems/changes-expired",
+        "title": "Changes expired",
+        "status": 410,
+        "detail": (
+            "The changes after this cursor are not kept any more. Begin with `since=now`, read the whole list, and then"
+            " go on from that cursor."
+        ),
+        "instance": "/items/changes",
+    }
