@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_PRICE
@@ -55,8 +56,9 @@ def _require_digits(value: object) -> object:
     return value
 
 
-# What stands in an address, as against a body.
-Digits = Annotated[int, BeforeValidator(_require_digits)]
+# For what stands in an address, as against a body; the bounds come before it, or OpenAPI would not have them.
+IN_DIGITS = BeforeValidator(_require_digits)
+Digits = Annotated[int, IN_DIGITS]
 
 Name = Annotated[
     str,
@@ -92,10 +94,21 @@ class ItemWrite(BaseModel):
     price: Price
 
 
+EXAMPLE: JsonDict = {
+    "id": 1,
+    "name": "Widget",
+    "description": "A useful widget",
+    "price": 10.99,
+    "created_at": "2026-11-23T16:00:00.000000Z",
+    "updated_at": "2026-11-23T16:00:00.000000Z",
+    "version": 1,
+}
+
+
 class ItemRead(BaseModel):
     """An item as clients see it; times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: int = Field(ge=1, le=MAX_ID)
     name: str

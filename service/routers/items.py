@@ -4,27 +4,56 @@ from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
 
 from service.cache import Cached
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
 from service.dependencies import CatalogueDep
 from service.entries import LIST_KEY, decode_item, decode_list, item_key
-from service.schemas import Digits, ItemRead, ItemWrite, Message
+from service.schemas import IN_DIGITS, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
-from service.web.problems import describe_problems
+from service.web.openapi import describe_headers
+from service.web.problems import Responses, describe_problems
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(422, 503))
 NOT_FOUND = describe_problems(404)
+CONDITIONAL = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "entity tags that the client has already, or `*`",
+            "schema": {"type": "string"},
+            "example": '"1-64a2f0c1b7e40"',
+        }
+    ]
+}
+WRITTEN: Responses = {200: {"description": "The item as it is now.", "headers": describe_headers("ETag")}}
+READ: Responses = {
+    200: {"description": "What was asked for.", "headers": describe_headers("ETag", "Cache-Status")},
+    304: {
+        "description": "The client has it already, as `If-None-Match` says.",
+        "headers": describe_headers("ETag", "Cache-Status"),
+    },
+}
+# What can be done with an item that was created, for programs that read the document.
+LINKS = {
+    operation: {"operationId": operation, "parameters": {"item_id": "$response.body#/id"}}
+    for operation in ("get_item", "replace_item", "delete_item")
+}
+CREATED: Responses = {
+    200: {"description": "The new item.", "headers": describe_headers("ETag", "Location"), "links": LINKS}
+}
 
 LIST_PATH = "/items/"
 MAX_DIGITS = len(str(MAX_ID)) - 1
 # So many items a process answers without looking into their entries anew: some 20 MB if all are as long as they may be.
 HOT_ITEMS = 256
 
-ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
-Limit = Annotated[Digits, Query(ge=1, le=MAX_LIMIT, description="the longest list to answer with")]
+ItemId = Annotated[int, Field(ge=1, le=MAX_ID), IN_DIGITS, Path(description="as the item's `id` has it")]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), IN_DIGITS, Query(description="the longest list to answer with")]
 
 CACHE_STATUS = {
     "hit": "service; hit",
@@ -35,7 +64,7 @@ CACHE_STATUS = {
 }
 
 
-@router.post("/", response_model=ItemRead)
+@router.post("/", response_model=ItemRead, responses=CREATED)
 def create_item(values: ItemWrite, request: Request, catalogue: CatalogueDep) -> Response:
     """Create an item."""
     item = catalogue.create_item(values)
@@ -45,7 +74,7 @@ def create_item(values: ItemWrite, request: Request, catalogue: CatalogueDep) ->
 
 
 @router.head("/", include_in_schema=False)
-@router.get("/", response_model=list[ItemRead])
+@router.get("/", response_model=list[ItemRead], responses=READ, openapi_extra=CONDITIONAL)
 def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT_LIMIT) -> Response:
     """List the oldest items, oldest first."""
     page = catalogue.list_items(limit=limit, may_use_cache=not forbids_cache(request.headers))
@@ -53,14 +82,14 @@ def list_items(request: Request, catalogue: CatalogueDep, limit: Limit = DEFAULT
 
 
 @router.head("/{item_id}", include_in_schema=False)
-@router.get("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.get("/{item_id}", response_model=ItemRead, responses=READ | NOT_FOUND, openapi_extra=CONDITIONAL)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
     return _read_answer(request, _represent_item(found.value), found)
 
 
-@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.put("/{item_id}", response_model=ItemRead, responses=WRITTEN | NOT_FOUND)
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values))

@@ -2,13 +2,13 @@
 
 from html import escape
 from http import HTTPStatus
-from inspect import getdoc
 from string import Template
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from service.errors import AddressNotFoundError, ServiceError, list_problem_types
+from service.web.problems import summarize
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/problems", include_in_schema=False, route_class=StrictRoute)
@@ -54,11 +54,6 @@ def _render_content(kind: type[ServiceError]) -> str:
     status = f"{kind.status} {HTTPStatus(kind.status).phrase}"
     paragraphs = (f"Status: {status}", f"What happened: {summarize(kind)}", f"What to do: {kind.remedy}")
     return "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
-
-
-def summarize(kind: type[ServiceError]) -> str:
-    """What happened: the first paragraph of the docstring."""
-    return " ".join((getdoc(kind) or "").partition("\n\n")[0].split())
 
 
 def render_chapter() -> str:

@@ -45,6 +45,8 @@ ENDPOINTS = [
     Endpoint("GET", "/metrics"),
     Endpoint("GET", "/problems/"),
     Endpoint("GET", "/problems/invalid-request"),
+    Endpoint("GET", "/docs"),
+    Endpoint("GET", "/docs/start.js"),
 ]
 
 

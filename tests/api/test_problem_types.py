@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.errors import ServiceError, list_problem_types
-from service.web.problem_pages import summarize
+from service.web.problems import summarize
 from tests.documents import DOCUMENTS, ROOT
 
 

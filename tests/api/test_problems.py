@@ -225,29 +225,3 @@ def test_a_service_that_answered_500_serves_the_next_request(client_with: Client
     assert failed == [500, 500]
     assert client.post("/items/", json={"name": "x", "price": 1}).status_code == 200
     assert client.get("/items/").status_code == 200
-
-
-def test_the_documentation_names_every_problem(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-
-    problems = {
-        (method, path, status): {kind: body["schema"]["$ref"] for kind, body in answer["content"].items()}
-        for path, methods in paths.items()
-        for method, operation in methods.items()
-        for status, answer in operation["responses"].items()
-        if status >= "400"
-    }
-    schema = "#/components/schemas/Problem"
-    assert problems == {
-        **{
-            (method, "/items/", status): {"application/problem+json": schema}
-            for method in ("get", "post")
-            for status in ("422", "503")
-        },
-        **{
-            (method, "/items/{item_id}", status): {"application/problem+json": schema}
-            for method in ("get", "put", "delete")
-            for status in ("404", "422", "503")
-        },
-        ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
-    }
