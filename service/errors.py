@@ -16,7 +16,10 @@ ServiceError
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, ClassVar
+
+MAX_FAULTS = 100  # that one answer names
 
 
 class ServiceError(Exception):
@@ -141,7 +144,8 @@ class InvalidRequestError(ServiceError):
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         """`faults` are pairs of a place, as `pointer` tells it, and a sentence about what must be there."""
         super().__init__("The request does not have the shape that this address takes; `errors` names each fault.")
-        self.extensions = {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in faults]}
+        first = islice(faults, MAX_FAULTS)
+        self.extensions = {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in first]}
 
 
 class HeadersTooLargeError(ServiceError):

@@ -60,14 +60,23 @@ def _require_digits(value: object) -> object:
 IN_DIGITS = BeforeValidator(_require_digits)
 Digits = Annotated[int, IN_DIGITS]
 
+# The same for readers of the document, in a form that every dialect of regular expressions reads alike.
+STORABLE = r"^[^\u0000]*$"
+WHITE_SPACE = r"\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+NOT_BLANK = rf"^[^\u0000]*[^\u0000{WHITE_SPACE}][^\u0000]*$"
+
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
     AfterValidator(_check_storable),
     AfterValidator(_check_not_blank),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": NOT_BLANK}),
 ]
 Description = Annotated[
-    str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(_check_storable)
+    str,
+    StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True),
+    AfterValidator(_check_storable),
+    WithJsonSchema({"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH, "pattern": STORABLE}),
 ]
 # Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
 Price = Annotated[

@@ -116,13 +116,12 @@ def test_a_body_has_the_fields_of_an_item_and_no_others(
         (b'{"name": "\xff\xfe", "price": 1}', "", "The body is not UTF-8."),
         (b"\xed\xa0\x80", "", "The body is not UTF-8."),
         (b" \n", "", "The body is empty; it must be JSON."),
-        (b"[" * 100_000, "", "must not be nested deeper than 32 levels"),
-        (b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}", "/name", "must not be nested deeper than 32 levels"),
+        (b"[" * 100_000, "", "The body is nested too deeply."),
         (b'{"name": "x", "price": ' + b"1" * 5_000 + b"}", "/price", "must be a whole number that 64 bits hold"),
         (b'{"name": "x", "price": NaN}', "/price", "must be a number that JSON has"),
         (b'{"name": "x", "price": 1, "price": 1}', "/price", "must be given once"),
     ],
-    ids=range(11),
+    ids=range(10),
 )
 def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes, pointer: str, detail: str) -> None:
     response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})

@@ -120,6 +120,16 @@ def test_a_body_that_nobody_reads_is_ignored(client: TestClient, path: str) -> N
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("member", ['"%d": 1', '"%d": NaN', '"%d": "\\u0000"', '"x": %d'], ids=ascii)
+def test_of_many_faults_an_answer_names_a_hundred(client: TestClient, member: str) -> None:
+    content = "{" + ", ".join(member % number for number in range(50_000)) + "}"
+
+    response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == (1 if member.startswith('"x"') else 100)
+
+
 @pytest.mark.parametrize("host", ["example.org", "example.org:8000", "127.0.0.1", "[::1]:8000", "a_b.example", "x:"])
 def test_a_host_is_a_name_or_an_address(client: TestClient, host: str) -> None:
     assert client.get("/health/live", headers={"Host": host}).status_code == 200
