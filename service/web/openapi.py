@@ -30,7 +30,7 @@ HEADERS = {
     "Idempotency-Replayed": ("the answer is the one that an earlier request with this key got", "boolean", True),
 }
 PROBLEM_HEADERS = {
-    413: ("Connection",),
+    **dict.fromkeys((400, 413, 414, 431), ("Connection",)),
     415: ("Accept", "Accept-Post", "Accept-Patch", "Accept-Encoding"),
     503: ("Retry-After",),
 }

@@ -4,7 +4,7 @@ from html import escape
 from http import HTTPStatus
 from string import Template
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from service.errors import AddressNotFoundError, ServiceError, list_problem_types
@@ -26,13 +26,9 @@ $content
 
 @router.head("/", response_class=HTMLResponse)
 @router.get("/", response_class=HTMLResponse)
-def list_kinds(request: Request) -> str:
+def list_kinds() -> str:
     """Every kind of problem."""
-    root = request.scope.get("root_path", "")
-    links = (
-        f'<li><a href="{escape(root)}/problems/{kind.slug}">{kind.status} {escape(kind.title)}</a></li>'
-        for kind in list_problem_types()
-    )
+    links = (f'<li><a href="{kind.slug}">{kind.status} {escape(kind.title)}</a></li>' for kind in list_problem_types())
     return PAGE.substitute(title="Problems", content=f"<ul>{''.join(links)}</ul>")
 
 

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from service.main import create_app
 from service.web.docs_pages import ASSETS
+from tests.api.hostile_input import ENDPOINTS
 
 DOCUMENT: dict[str, Any] = create_app().openapi()
 OPERATIONS = {
@@ -97,6 +98,13 @@ def test_an_operation_with_a_body_says_what_it_refuses(name: str) -> None:
 
     assert {"413", "415"} <= set(operation["responses"])
     assert all("schema" in each for each in operation["requestBody"]["content"].values())
+
+
+def test_every_operation_is_tried_with_the_hostile_inputs() -> None:
+    tried = {(endpoint.method.lower(), endpoint.path) for endpoint in ENDPOINTS}
+
+    operations = {(method, re.sub(r"{\w+}", "{id}", path)) for method, path, _ in OPERATIONS.values()}
+    assert operations - tried == set(), "Each is a line in tests/api/hostile_input.py."
 
 
 def test_what_is_created_links_to_what_can_be_done_with_it() -> None:
