@@ -24,7 +24,10 @@ ServiceError
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, ClassVar, Self
+
+MAX_FAULTS = 100  # that one answer names
 
 
 class ServiceError(Exception):
@@ -237,7 +240,8 @@ class InvalidRequestError(ServiceError):
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         """`faults` are pairs of a place, as `pointer` tells it, and a sentence about what must be there."""
         super().__init__("The request does not have the shape that this address takes; `errors` names each fault.")
-        self.extensions = {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in faults]}
+        first = islice(faults, MAX_FAULTS)
+        self.extensions = {"errors": [{"pointer": pointer, "detail": detail} for pointer, detail in first]}
 
 
 class IdempotencyKeyReusedError(ServiceError):

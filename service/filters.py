@@ -14,12 +14,13 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, MAX_NAME_LENGTH, MAX_PRICE
-from service.schemas import Digits, ItemRead, Name, check_cents, check_not_blank, check_storable
+from service.schemas import IN_DIGITS, ItemRead, Name, check_cents, check_not_blank, check_storable
 
 CENT = Decimal("0.01")
 MAX_SEARCH_LENGTH = 200
@@ -66,10 +67,11 @@ def _check_exclusions(value: str) -> str:
 
 PriceBound = Annotated[
     Decimal,
-    BeforeValidator(_require_decimal),
     Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
+    BeforeValidator(_require_decimal),
     AfterValidator(check_cents),
     AfterValidator(_to_cents),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
 ]
 Moment = Annotated[datetime, BeforeValidator(_require_rfc_3339), AfterValidator(_to_utc)]
 Search = Annotated[
@@ -79,7 +81,7 @@ Search = Annotated[
     AfterValidator(check_not_blank),
     AfterValidator(_check_exclusions),
 ]
-Limit = Annotated[Digits, Field(ge=1, le=MAX_LIMIT)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), IN_DIGITS]
 Sort = Literal[
     "id", "-id", "name", "-name", "price", "-price", "created_at", "-created_at", "updated_at", "-updated_at"
 ]

@@ -14,11 +14,12 @@ from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
 from service.routers import batch, health, items, listing, metrics
 from service.routers.cached import find_cached_route
-from service.web import problem_pages
+from service.web import docs_pages, problem_pages
 from service.web.cached_reads import CachedReads
 from service.web.limits import RequestLimits
 from service.web.methods import add_method_handler
-from service.web.problems import ProblemAPI, add_problem_handlers
+from service.web.openapi import DocumentedAPI
+from service.web.problems import add_problem_handlers
 
 # Their bodies may be of any length: they are read piece by piece.
 STREAMED_PATHS = frozenset({"/items/import"})
@@ -55,11 +56,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on `settings`; without them the environment is read when the application starts, not now."""
-    app = ProblemAPI(
+    app = DocumentedAPI(
         title="Item service",
         summary="A catalogue over HTTP: PostgreSQL is the truth, Redis a cache that is never stale.",
         version="0.1.0",
         lifespan=lifespan,
+        # FastAPI's own pages load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # Clients are generated from these: a function that is renamed renames a method there.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
@@ -71,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(problem_pages.router)
+    app.include_router(docs_pages.router)
     app.add_middleware(RequestLimits, streamed=STREAMED_PATHS)
     app.add_middleware(CorrelationIdMiddleware)
     app.add_middleware(CachedReads, route=find_cached_route)

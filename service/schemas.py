@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from service.config import MAX_DESCRIPTION_LENGTH, MAX_ID, MAX_NAME_LENGTH, MAX_PRICE
@@ -58,17 +59,26 @@ def _require_digits(value: object) -> object:
     return value
 
 
-# What stands in an address, as against a body.
-Digits = Annotated[int, BeforeValidator(_require_digits)]
+# For what stands in an address, as against a body; the bounds come before it, or OpenAPI would not have them.
+IN_DIGITS = BeforeValidator(_require_digits)
+
+# The same for readers of the document, in a form that every dialect of regular expressions reads alike.
+STORABLE = r"^[^\u0000]*$"
+WHITE_SPACE = r"\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+NOT_BLANK = rf"^[^\u0000]*[^\u0000{WHITE_SPACE}][^\u0000]*$"
 
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
     AfterValidator(check_storable),
     AfterValidator(check_not_blank),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": NOT_BLANK}),
 ]
 Description = Annotated[
-    str, StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True), AfterValidator(check_storable)
+    str,
+    StringConstraints(max_length=MAX_DESCRIPTION_LENGTH, strict=True),
+    AfterValidator(check_storable),
+    WithJsonSchema({"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH, "pattern": STORABLE}),
 ]
 # Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
 Price = Annotated[
@@ -110,10 +120,21 @@ class ItemPatch(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+EXAMPLE: JsonDict = {
+    "id": 1,
+    "name": "Widget",
+    "description": "A useful widget",
+    "price": 10.99,
+    "created_at": "2026-11-23T16:00:00.000000Z",
+    "updated_at": "2026-11-23T16:00:00.000000Z",
+    "version": 1,
+}
+
+
 class ItemRead(BaseModel):
     """An item as clients see it; times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
     id: int = Field(ge=1, le=MAX_ID)
     name: str

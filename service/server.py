@@ -24,6 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from service.config import ConfigurationError, Settings
 from service.log import logging_config
 from service.main import app
+from service.web.bounded_protocol import BoundedProtocol
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def make_server_config(settings: Settings, *, workers: int = 1, grace_seconds: i
         workers=workers,
         log_config=logging_config(settings.environment),
         server_header=False,
+        http=BoundedProtocol,
         # Nothing here speaks WebSocket; an upgrade is ignored and gets the answer that it would get without.
         ws="none",
         # uvicorn's 5 s would kill, again and again, a worker that starts on a busy machine.

@@ -8,16 +8,20 @@ from service.errors import PreconditionRequiredError
 from service.operations import Batch, BatchResult, CreateOperation
 from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON
-from service.web.problems import describe_problems
+from service.web.openapi import describe_headers
+from service.web.problems import Responses, describe_problems
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(422, 503))
+APPLIED: Responses = {
+    200: {"description": "What each operation did.", "headers": describe_headers("Idempotency-Replayed")}
+}
 
 
 @router.post(
     "/batch",
     response_model=BatchResult,
-    responses=describe_problems(400, 404, 409, 412, 428),
+    responses=APPLIED | describe_problems(404, 409, 412, 428),
     openapi_extra=KEY_HEADER,
 )
 def apply_batch(batch: Batch, request: Request, once: OnceDep) -> Response:

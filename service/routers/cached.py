@@ -12,6 +12,8 @@ from service.schemas import ItemRead
 from service.web.cached_reads import CachedRoute, Representation
 from service.web.conditional import content_tag, is_unchanged, version_tag
 from service.web.cursors import make_cursor, next_link
+from service.web.openapi import describe_headers
+from service.web.problems import Responses
 
 LIST_PATH = "/items/"
 MAX_DIGITS = len(str(MAX_ID)) - 1
@@ -25,6 +27,24 @@ CACHE_STATUS = {
     "refused": "service; fwd=request",
 }
 DEFAULT_QUERY = ListQuery()
+CONDITIONAL = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "entity tags that the client has already, or `*`",
+            "schema": {"type": "string"},
+            "example": '"1-64a2f0c1b7e40"',
+        }
+    ]
+}
+READ: Responses = {
+    200: {"description": "What was asked for.", "headers": describe_headers("ETag", "Cache-Status")},
+    304: {
+        "description": "The client has it already, as `If-None-Match` says.",
+        "headers": describe_headers("ETag", "Cache-Status"),
+    },
+}
 
 
 def find_cached_route(path: str) -> CachedRoute | None:

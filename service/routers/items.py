@@ -3,31 +3,46 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Request, Response
+from pydantic import Field
 
 from service.catalogue import Catalogue
 from service.config import MAX_ID
 from service.dependencies import CatalogueDep, OnceDep, PreconditionDep
-from service.routers.cached import read_answer, represent_item
-from service.schemas import Digits, ItemPatch, ItemRead, ItemWrite, Message
+from service.routers.cached import CONDITIONAL, READ, read_answer, represent_item
+from service.schemas import IN_DIGITS, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.conditional import forbids_cache
 from service.web.digits import DIGITS
 from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON, MERGE_PATCH, accepts
-from service.web.problems import describe_problems
+from service.web.openapi import describe_headers
+from service.web.problems import Responses, describe_problems
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(422, 503))
 NOT_FOUND = describe_problems(404)
-NOT_CHANGED = describe_problems(400, 404, 412, 428)
+NOT_CHANGED = describe_problems(404, 412, 428)
+WRITTEN: Responses = {200: {"description": "The item as it is now.", "headers": describe_headers("ETag")}}
+# What can be done with an item that was created, for programs that read the document.
+LINKS = {
+    operation: {"operationId": operation, "parameters": {"item_id": "$response.body#/id"}}
+    for operation in ("get_item", "replace_item", "update_item", "delete_item")
+}
+CREATED: Responses = {
+    200: {
+        "description": "The new item.",
+        "headers": describe_headers("ETag", "Location", "Idempotency-Replayed"),
+        "links": LINKS,
+    }
+}
 
 # Digits only: other addresses below /items/ have routes, methods and an `Allow` of their own.
 ITEM_PATH = f"/{{item_id:{DIGITS}}}"
-ItemId = Annotated[Digits, Path(ge=1, le=MAX_ID)]
+ItemId = Annotated[int, Field(ge=1, le=MAX_ID), IN_DIGITS, Path(description="as the item's `id` has it")]
 MergePatch = Annotated[ItemPatch, Body(media_type=MERGE_PATCH)]
 ALSO_JSON = {"requestBody": {"content": {JSON: {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}}
 
 
-@router.post("/", response_model=ItemRead, responses=describe_problems(400, 409), openapi_extra=KEY_HEADER)
+@router.post("/", response_model=ItemRead, responses=CREATED | describe_problems(409), openapi_extra=KEY_HEADER)
 def create_item(values: ItemWrite, request: Request, once: OnceDep) -> Response:
     """Create an item."""
 
@@ -41,20 +56,20 @@ def create_item(values: ItemWrite, request: Request, once: OnceDep) -> Response:
 
 
 @router.head(ITEM_PATH, include_in_schema=False)
-@router.get(ITEM_PATH, response_model=ItemRead, responses=NOT_FOUND)
+@router.get(ITEM_PATH, response_model=ItemRead, responses=READ | NOT_FOUND, openapi_extra=CONDITIONAL)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
     found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
     return read_answer(request, represent_item(found.value), found)
 
 
-@router.put(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED)
+@router.put(ITEM_PATH, response_model=ItemRead, responses=WRITTEN | NOT_CHANGED)
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values, condition))
 
 
-@router.patch(ITEM_PATH, response_model=ItemRead, responses=NOT_CHANGED, openapi_extra=ALSO_JSON)
+@router.patch(ITEM_PATH, response_model=ItemRead, responses=WRITTEN | NOT_CHANGED, openapi_extra=ALSO_JSON)
 @accepts(MERGE_PATCH, JSON)
 def update_item(item_id: ItemId, patch: MergePatch, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Change some fields of an item by a JSON merge patch (RFC 7396); the others stay as they are."""

@@ -1,6 +1,6 @@
 """Lists of items over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
@@ -8,42 +8,32 @@ from pydantic import TypeAdapter
 from service.dependencies import CatalogueDep
 from service.feed import FEED_POSITION, NOW, Change, ChangePage, ChangesQuery
 from service.filters import ListQuery, position_shape
-from service.routers.cached import read_answer, represent_first_page, represent_page
+from service.routers.cached import CONDITIONAL, read_answer, represent_first_page, represent_page
 from service.schemas import ItemRead
 from service.web.conditional import forbids_cache
 from service.web.cursors import make_cursor, next_link, read_cursor
-from service.web.problems import describe_problems
+from service.web.openapi import describe_headers
+from service.web.problems import Responses, describe_problems
+from service.web.strict_route import StrictRoute
 
-router = APIRouter(prefix="/items", tags=["items"], responses=describe_problems(400, 422, 503))
+router = APIRouter(prefix="/items", tags=["items"], route_class=StrictRoute, responses=describe_problems(400, 422, 503))
 
-NEXT_LINK = {
-    "description": 'the next page, with `rel="next"` (RFC 8288); absent on the last',
-    "schema": {"type": "string"},
-}
-CHANGES_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "headers": {
-            "Link": NEXT_LINK,
-            "X-Next-Cursor": {"description": "what to send as `since` next time", "schema": {"type": "string"}},
-        }
+PAGE_HEADERS = ("ETag", "Cache-Status", "Link", "X-Total-Count")
+PAGE: Responses = {
+    200: {"description": "A page of items.", "headers": describe_headers(*PAGE_HEADERS)},
+    304: {
+        "description": "The client has it already, as `If-None-Match` says.",
+        "headers": describe_headers(*PAGE_HEADERS),
     },
-    **describe_problems(410),
 }
-PAGE_HEADERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "headers": {
-            "Link": NEXT_LINK,
-            "X-Total-Count": {
-                "description": "with `include_total=true`: how many items match",
-                "schema": {"type": "integer", "minimum": 0},
-            },
-        }
-    }
+CHANGED: Responses = {
+    200: {"description": "A page of changes.", "headers": describe_headers("Link", "X-Next-Cursor")},
+    **describe_problems(410),
 }
 
 
 @router.head("/", include_in_schema=False)
-@router.get("/", response_model=list[ItemRead], responses=PAGE_HEADERS)
+@router.get("/", response_model=list[ItemRead], responses=PAGE, openapi_extra=CONDITIONAL)
 def list_items(request: Request, catalogue: CatalogueDep, query: Annotated[ListQuery, Query()]) -> Response:
     """List items, oldest first unless sorted otherwise, in pages: follow `Link` until there is none."""
     if not request.scope["query_string"]:
@@ -59,7 +49,7 @@ CHANGES = TypeAdapter(list[Change])
 
 
 @router.head("/changes", include_in_schema=False)
-@router.get("/changes", response_model=list[Change], responses=CHANGES_RESPONSES)
+@router.get("/changes", response_model=list[Change], responses=CHANGED)
 def list_changes(request: Request, catalogue: CatalogueDep, query: Annotated[ChangesQuery, Query()]) -> Response:
     """List what was changed and deleted since a cursor: for each item in the order of the commits, none left out.
 

@@ -11,9 +11,11 @@ from service.web.strict_route import StrictRoute
 
 router = APIRouter(tags=["metrics"], route_class=StrictRoute)
 
+TEXT: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+
 
 @router.head("/metrics", include_in_schema=False)
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses={200: {"description": "The counters.", "content": TEXT}})
 def read_metrics(request: Request) -> Response:
     """Counters of all worker processes of this server, in Prometheus' text format."""
     registry: CollectorRegistry = request.app.state.metrics

@@ -1,21 +1,20 @@
 """JSON as it was written: numbers are exact, and what two readers would understand differently is refused (RFC 8259).
 
-Refused are members that are given twice, numbers that JSON does not have or that no 64 bits hold, nesting that no
-schema here asks for, and characters that cannot be stored or sent on. Nothing here knows of HTTP.
+Refused are members that are given twice, numbers that JSON does not have or that no 64 bits hold, and characters that
+cannot be stored or sent on. Nothing here knows of HTTP.
 """
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 Place = tuple[str | int, ...]
 
-MAX_DEPTH = 32
 MAX_INTEGER = 2**63 - 1
 MAX_INTEGER_TEXT = len(str(-MAX_INTEGER))  # Python itself refuses to read some thousands of digits
-DEPTH_FAULT = f"must not be nested deeper than {MAX_DEPTH} levels"
 
 
 class UnreadableJsonError(ValueError):
@@ -33,55 +32,79 @@ class _Refused:
     reason: str
 
 
+class _RefusedError(Exception):
+    """There is such a value; where, nobody has kept."""
+
+    def __init__(self, _reason: str) -> None:
+        super().__init__()
+
+
 def read_json(body: bytes) -> object:
     """The value, with Decimals for numbers that have a point or an exponent; raises UnreadableJsonError."""
     if not body.strip(b" \t\r\n"):
         _refuse("The body is empty; it must be JSON.")
     try:
-        value = json.loads(
-            body.decode(),
-            parse_float=_read_fraction,
-            parse_int=_read_integer,
-            parse_constant=lambda _: _Refused("must be a number that JSON has"),
-            object_pairs_hook=_read_object,
-        )
+        value, is_suspect = _decode(body.decode())
+        faults = list(_find_faults(value, ())) if is_suspect else []
     except UnicodeDecodeError:
         _refuse("The body is not UTF-8.")
     except json.JSONDecodeError as error:  # its position is safe to tell, its text may quote the body
         _refuse(f"The body is not JSON: it cannot be read from line {error.lineno}, column {error.colno} on.")
     except RecursionError:
-        raise UnreadableJsonError([((), DEPTH_FAULT)]) from None
-    if faults := list(_find_faults(value, ())):
+        _refuse("The body is nested too deeply.")
+    if faults:
         raise UnreadableJsonError(faults)
     return value
+
+
+def _decode(text: str) -> tuple[object, bool]:
+    """The value, and whether something in it may have to be refused. To find out where would cost the others much."""
+    try:
+        # Only an escape can stand for U+0000 or half of a pair: neither can be written out.
+        return _FAST.decode(text), "\\u" in text
+    except _RefusedError:
+        return _THOROUGH.decode(text), True
 
 
 def _refuse(reason: str) -> NoReturn:
     raise UnreadableJsonError([((), reason)]) from None
 
 
-def _read_fraction(text: str) -> Decimal | _Refused:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits, say
-        return _Refused("must be a number of fewer digits")
+def _make_decoder(refuse: Callable[[str], object]) -> json.JSONDecoder:
+    """A decoder that puts, or does, what `refuse` says in place of a value that must not be used."""
+
+    def read_fraction(text: str) -> object:
+        try:
+            return Decimal(text)
+        except InvalidOperation:  # an exponent of twenty digits, say
+            return refuse("must be a number of fewer digits")
+
+    def read_integer(text: str) -> object:
+        if len(text) > MAX_INTEGER_TEXT or not -MAX_INTEGER - 1 <= int(text) <= MAX_INTEGER:
+            return refuse("must be a whole number that 64 bits hold")
+        return int(text)
+
+    def read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            counts = Counter(name for name, _ in pairs)
+            found |= {name: refuse("must be given once") for name, count in counts.items() if count > 1}
+        return found
+
+    return json.JSONDecoder(
+        parse_float=read_fraction,
+        parse_int=read_integer,
+        parse_constant=lambda _: refuse("must be a number that JSON has"),
+        object_pairs_hook=read_object,
+    )
 
 
-def _read_integer(text: str) -> int | _Refused:
-    if len(text) > MAX_INTEGER_TEXT or not -MAX_INTEGER - 1 <= int(text) <= MAX_INTEGER:
-        return _Refused("must be a whole number that 64 bits hold")
-    return int(text)
+def _raise(reason: str) -> NoReturn:
+    raise _RefusedError(reason)
 
 
-def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                found[name] = _Refused("must be given once")
-            seen.add(name)
-    return found
+_FAST = _make_decoder(_raise)
+_THOROUGH = _make_decoder(_Refused)
 
 
 def _find_faults(value: object, place: Place) -> Iterator[tuple[Place, str]]:
@@ -91,9 +114,6 @@ def _find_faults(value: object, place: Place) -> Iterator[tuple[Place, str]]:
         if fault := find_character_fault(value):
             yield place, fault
     elif isinstance(value, dict | list):
-        if len(place) >= MAX_DEPTH:
-            yield place[:1], DEPTH_FAULT
-            return
         for name, member in value.items() if isinstance(value, dict) else enumerate(value):
             # Its name cannot stand in an answer.
             if isinstance(name, str) and (fault := find_character_fault(name)):

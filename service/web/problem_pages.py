@@ -2,13 +2,13 @@
 
 from html import escape
 from http import HTTPStatus
-from inspect import getdoc
 from string import Template
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from service.errors import AddressNotFoundError, ServiceError, list_problem_types
+from service.web.problems import summarize
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/problems", include_in_schema=False, route_class=StrictRoute)
@@ -26,13 +26,9 @@ $content
 
 @router.head("/", response_class=HTMLResponse)
 @router.get("/", response_class=HTMLResponse)
-def list_kinds(request: Request) -> str:
+def list_kinds() -> str:
     """Every kind of problem."""
-    root = request.scope.get("root_path", "")
-    links = (
-        f'<li><a href="{escape(root)}/problems/{kind.slug}">{kind.status} {escape(kind.title)}</a></li>'
-        for kind in list_problem_types()
-    )
+    links = (f'<li><a href="{kind.slug}">{kind.status} {escape(kind.title)}</a></li>' for kind in list_problem_types())
     return PAGE.substitute(title="Problems", content=f"<ul>{''.join(links)}</ul>")
 
 
@@ -54,11 +50,6 @@ def _render_content(kind: type[ServiceError]) -> str:
     status = f"{kind.status} {HTTPStatus(kind.status).phrase}"
     paragraphs = (f"Status: {status}", f"What happened: {summarize(kind)}", f"What to do: {kind.remedy}")
     return "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
-
-
-def summarize(kind: type[ServiceError]) -> str:
-    """What happened: the first paragraph of the docstring."""
-    return " ".join((getdoc(kind) or "").partition("\n\n")[0].split())
 
 
 def render_chapter() -> str:

@@ -3,6 +3,7 @@
 import http
 import logging
 from collections.abc import Iterable, Mapping
+from inspect import getdoc
 from typing import Any
 from urllib.parse import quote
 
@@ -59,23 +60,6 @@ def describe_problems(*statuses: int, model: type[Problem] = Problem) -> Respons
     return {status: {"model": model} for status in statuses}
 
 
-class ProblemAPI(FastAPI):
-    """FastAPI, but its OpenAPI document tells the media type that problems have."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The document."""
-        document = super().openapi()
-        operations = [operation for path in document["paths"].values() for operation in path.values()]
-        for content in (
-            answer["content"]
-            for operation in operations
-            for status, answer in operation["responses"].items()
-            if status >= "400" and "application/json" in answer["content"]
-        ):
-            content[MEDIA_TYPE] = content.pop("application/json")
-        return document
-
-
 def problem(request: HTTPConnection, error: ServiceError) -> JSONResponse:
     """The problem document of `error`."""
     content = {
@@ -91,6 +75,11 @@ def problem(request: HTTPConnection, error: ServiceError) -> JSONResponse:
 def _instance(request: HTTPConnection) -> str:
     # Not `request.url`, which cannot be made for every Host that a client may send.
     return quote(request.scope["path"])
+
+
+def summarize(kind: type[ServiceError]) -> str:
+    """What happened: the first paragraph of the docstring."""
+    return " ".join((getdoc(kind) or "").partition("\n\n")[0].split())
 
 
 def point_to(place: Iterable[str | int]) -> str:

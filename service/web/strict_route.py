@@ -32,6 +32,12 @@ class ExactRequest(Request):
 class StrictRoute(APIRoute):
     """Refuses unknown and repeated query parameters, bodies of another kind than `accepts` says, and inexact JSON."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401  # FastAPI's
+        super().__init__(path, endpoint, **options)
+        if hasattr(endpoint, "accepts"):
+            body = {"required": True, "content": {media_type: {} for media_type in find_accepted(self)}}
+            self.openapi_extra = {"requestBody": body, **(self.openapi_extra or {})}
+
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, behind the checks."""
         handle = super().get_route_handler()

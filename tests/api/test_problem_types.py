@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.errors import ServiceError, list_problem_types
-from service.web.problem_pages import summarize
+from service.web.problems import summarize
 from tests.documents import DOCUMENTS, ROOT
 
 
@@ -41,7 +41,7 @@ def test_each_type_says_what_happened_and_what_to_do() -> None:
 def test_one_page_lists_all_of_them(client: TestClient) -> None:
     page = client.get("/problems/").text
 
-    assert [slug for slug in KINDS if f'"/problems/{slug}"' not in page] == []
+    assert [slug for slug in KINDS if f'"{slug}"' not in page] == []
 
 
 def test_a_page_of_no_problem_is_a_problem(client: TestClient) -> None:

@@ -94,13 +94,12 @@ def test_a_body_has_the_fields_of_an_item_and_no_others(
         (b'{"name": "\xff\xfe", "price": 1}', "", "The body is not UTF-8."),
         (b"\xed\xa0\x80", "", "The body is not UTF-8."),
         (b" \n", "", "The body is empty; it must be JSON."),
-        (b"[" * 100_000, "", "must not be nested deeper than 32 levels"),
-        (b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}", "/name", "must not be nested deeper than 32 levels"),
+        (b"[" * 100_000, "", "The body is nested too deeply."),
         (b'{"name": "x", "price": ' + b"1" * 5_000 + b"}", "/price", "must be a whole number that 64 bits hold"),
         (b'{"name": "x", "price": NaN}', "/price", "must be a number that JSON has"),
         (b'{"name": "x", "price": 1, "price": 1}', "/price", "must be given once"),
     ],
-    ids=range(11),
+    ids=range(10),
 )
 def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes, pointer: str, detail: str) -> None:
     response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
@@ -203,43 +202,3 @@ def test_a_service_that_answered_500_serves_the_next_request(client_with: Client
     assert failed == [500, 500]
     assert client.post("/items/", json={"name": "x", "price": 1}).status_code == 200
     assert client.get("/items/").status_code == 200
-
-
-def test_the_documentation_names_every_problem(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-
-    problems = {
-        (method, path, status): {kind: body["schema"]["$ref"] for kind, body in answer["content"].items()}
-        for path, methods in paths.items()
-        for method, operation in methods.items()
-        for status, answer in operation["responses"].items()
-        if status >= "400"
-    }
-    schema = "#/components/schemas/Problem"
-    assert problems == {
-        ("get", "/items/", "400"): {"application/problem+json": schema},
-        **{
-            (method, "/items/", status): {"application/problem+json": schema}
-            for method in ("get", "post")
-            for status in ("422", "503")
-        },
-        **{("post", "/items/", status): {"application/problem+json": schema} for status in ("400", "409")},
-        **{
-            ("get", "/items/{item_id}", status): {"application/problem+json": schema}
-            for status in ("404", "422", "503")
-        },
-        **{
-            (method, "/items/{item_id}", status): {"application/problem+json": schema}
-            for method in ("put", "patch", "delete")
-            for status in ("400", "404", "412", "422", "428", "503")
-        },
-        **{
-            ("post", "/items/batch", status): {"application/problem+json": schema}
-            for status in ("404", "412", "422", "428", "503")
-        },
-        **{
-            ("get", "/items/changes", status): {"application/problem+json": schema}
-            for status in ("400", "410", "422", "503")
-        },
-        ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
-    }

@@ -1,6 +1,7 @@
 """The shapes of requests and answers."""
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.schemas import ItemRead, ItemWrite
+from service.schemas import NOT_BLANK, ItemRead, ItemWrite
 
 CENTS = st.integers(min_value=0, max_value=999_999_999_999)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -92,3 +93,10 @@ def test_times_are_answered_in_utc_wherever_they_were_made() -> None:
 
 def test_an_absent_description_is_none() -> None:
     assert ItemWrite.model_validate({"name": "Widget", "price": 1}).description is None
+
+
+def test_the_documented_pattern_of_a_name_is_what_is_checked() -> None:
+    documented = {chr(point) for point in range(0xFFFF) if re.search(NOT_BLANK, chr(point))}
+
+    # Python's own notion of white space, to which its versions have added nothing since 3.8.
+    assert documented == {chr(point) for point in range(1, 0xFFFF) if not chr(point).isspace()}
