@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 from service.embedded import PostgresServer
 from service.embedded.account import server_account
 from tests.cache.fleet import Server, running
+from tests.cache.proxy import Proxy
 from tests.databases import migrate
 from tests.factories import ItemFactory
 from tests.trouble.conftest import ClientOn
@@ -94,6 +95,23 @@ def test_a_get_whose_second_connection_dies_too_is_503(client: TestClient, sessi
         assert_unavailable(read.result())
 
     assert client.get("/items/1").status_code == 200
+
+
+def test_a_get_whose_server_falls_silent_is_503_and_not_asked_again(client_on: ClientOn) -> None:
+    with PostgresServer.start(port=0) as server, Proxy.to(server.port) as network, ThreadPoolExecutor(1) as thread:
+        url = make_url(by_tcp(server)).set(drivername="postgresql+psycopg")
+        migrate(url)
+        client = client_on(url.set(port=network.port))
+        with psycopg.connect(server.url()) as other:
+            other.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+            read = thread.submit(client.get, "/items/1")
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            wait_until(lambda: other.execute(waits).fetchone() == (True,), seconds=5)
+            network.hang()
+
+            assert_unavailable(read.result())
+            assert read.result().elapsed.total_seconds() < 4  # to connect again would have taken until 4.25
+        network.heal()
 
 
 @contextmanager
