@@ -15,6 +15,7 @@ from service.redis_client import make_async_redis, make_redis
 from service.routers import health, items, metrics
 from service.web.cached_reads import CachedReads
 from service.web.problems import ProblemAPI, add_problem_handlers
+from service.web.turns import Turns
 
 
 @asynccontextmanager
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
+    app.state.turns = Turns()
     add_problem_handlers(app)
     app.include_router(items.router)
     app.include_router(health.router)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.cache import Cached
 from service.catalogue import Catalogue
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT
-from service.dependencies import CatalogueDep, OnceDep
+from service.dependencies import TURN, CatalogueDep, OnceDep
 from service.entries import LIST_KEY, decode_item, decode_list, item_key
 from service.schemas import Digits, ItemRead, ItemWrite, Message
 from service.web.cached_reads import CachedRoute, Representation
@@ -66,13 +66,13 @@ def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Resp
     return _read_answer(request, _represent_item(found.value), found)
 
 
-@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND)
+@router.put("/{item_id}", response_model=ItemRead, responses=NOT_FOUND, dependencies=[TURN])
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values))
 
 
-@router.delete("/{item_id}", responses=NOT_FOUND)
+@router.delete("/{item_id}", responses=NOT_FOUND, dependencies=[TURN])
 def delete_item(item_id: ItemId, catalogue: CatalogueDep) -> Message:
     """Delete an item."""
     catalogue.delete_item(item_id)
