@@ -49,7 +49,7 @@ async def get_catalogue(request: Request, session: SessionDep) -> Catalogue:
 
 
 async def take_turn(request: Request) -> AsyncIterator[None]:
-    """Let few requests at a time change one item: more would each hold a thread and a connection to wait for its row."""
+    """Let few requests at a time change one item: more would hold threads and connections to wait for its row."""
     async with request.app.state.turns.take(request.path_params["item_id"]):
         yield
 

@@ -6,11 +6,13 @@ from threading import Event
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from service.cache import Cache, Fence
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
 
@@ -93,3 +95,29 @@ def test_a_post_is_done_once_for_all_its_tries(client: TestClient, engine: Engin
     assert [item["name"] for item in client.get("/items/").json()] == ["As it was", "Changed"]
     if key:
         assert client.post("/items/", json=CHANGED, headers=key).content == answer.content
+
+
+class NeverUnfences(Cache):
+    """A cache that is lost between the COMMIT and the unfencing."""
+
+    def unfence(self, fence: Fence) -> bool:
+        """Say that it was not done."""
+        assert fence.stands
+        return False
+
+
+def test_a_conflict_after_the_commit_does_not_repeat_the_work(client: TestClient, app: FastAPI, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE OR REPLACE FUNCTION cache_epoch_bump() RETURNS void LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
+            )
+        )
+    app.state.cache.__class__ = NeverUnfences
+
+    answer = client.post("/items/", json=CHANGED)
+
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "PostgreSQL was lost after the change, which has been made."
+    assert [item["name"] for item in client.get("/items/?limit=5").json()] == ["Changed"]
