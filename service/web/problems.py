@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +24,16 @@ REQUEST_ID_HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
 METHOD_NOT_ALLOWED = 405
 # psycopg's names for a server that is gone, going, full, or too slow; InternalError is a server that turned read-only.
-DATABASE_TROUBLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+# Its own classes come from COPY, which SQLAlchemy does not know of.
+DATABASE_TROUBLE = (
+    OperationalError,
+    InterfaceError,
+    InternalError,
+    PoolTimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+)
 
 
 class Fault(BaseModel):

@@ -9,16 +9,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 import requests
+from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import Engine, make_url, text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from service.dependencies import SessionDep
 from service.embedded import PostgresServer
 from service.embedded.account import server_account
 from tests.cache.fleet import Server, running
@@ -218,3 +221,15 @@ def test_a_server_without_a_free_connection_is_503_until_one_ends(client_on: Cli
 
         wait_until(lambda: client.post("/items/", json=KETTLE).status_code == 200, seconds=2)
         assert [item["name"] for item in client.get("/items/").json()] == ["Kettle"]
+
+
+def test_trouble_during_a_copy_is_503_too(client: TestClient, app: FastAPI) -> None:
+    def copy(session: SessionDep) -> None:
+        session.execute(text("SET LOCAL statement_timeout = 10"))
+        driver: Any = session.connection().connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy("COPY (SELECT pg_sleep(5)) TO STDOUT") as rows:
+            rows.read()
+
+    app.add_api_route("/copy", copy)
+
+    assert_unavailable(client.get("/copy"))
