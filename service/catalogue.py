@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
@@ -240,9 +241,13 @@ class Catalogue:
             # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise
-        was_lifted = self.cache.unfence(fence)
-        if server_start or not was_lifted:
-            self._outlast_old_epoch(server_start or self._move_epoch())
+        try:
+            was_lifted = self.cache.unfence(fence)
+            if server_start or not was_lifted:
+                self._outlast_old_epoch(server_start or self._move_epoch())
+        except DBAPIError as error:
+            # It must not pass for a conflict, after which all would be run anew: the change is made.
+            raise DatabaseUnavailableError("PostgreSQL was lost after the change, which has been made.") from error
 
     def void_cache(self) -> None:
         """Make every entry a miss for every process."""

@@ -168,7 +168,8 @@ class Limits(BaseSettings):
         default=2, ge=2, le=5, description="wait for PostgreSQL to accept a connection"
     )
     statement_timeout_ms: int = Field(default=2000, ge=1, le=60_000, description="longest statement")
-    lock_timeout_ms: int = Field(default=1000, ge=1, le=60_000, description="longest wait for a lock")
+    # PostgreSQL looks for a deadlock after 1 s of waiting. Any sooner, and a wait has ended before it is known for one.
+    lock_timeout_ms: int = Field(default=1500, ge=1, le=60_000, description="longest wait for a lock")
     idle_in_transaction_timeout_ms: int = Field(
         default=5000, ge=1, le=60_000, description="PostgreSQL ends a transaction that is silent for this long"
     )

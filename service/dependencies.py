@@ -50,6 +50,14 @@ async def get_catalogue(request: Request, session: SessionDep) -> Catalogue:
     return Catalogue(session=session, sessions=request.app.state.sessions, cache=request.app.state.cache)
 
 
+async def take_turn(request: Request) -> AsyncIterator[None]:
+    """Let few requests at a time change one item: more would hold threads and connections to wait for its row."""
+    async with request.app.state.turns.take(request.path_params["item_id"]):
+        yield
+
+
+# For routes that change the one item that their path names.
+TURN = Depends(take_turn, scope="function")
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 
 # Lists, because a header may come in several lines (RFC 9110, section 5.3).

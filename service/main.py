@@ -20,6 +20,7 @@ from service.web.limits import RequestLimits
 from service.web.methods import add_method_handler
 from service.web.openapi import DocumentedAPI
 from service.web.problems import add_problem_handlers
+from service.web.turns import Turns
 
 # Their bodies may be of any length: they are read piece by piece.
 STREAMED_PATHS = frozenset({"/items/import"})
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
+    app.state.turns = Turns()
     add_problem_handlers(app)
     add_method_handler(app)
     app.include_router(listing.router)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from service.catalogue import Catalogue
 from service.config import MAX_ID
-from service.dependencies import CatalogueDep, OnceDep, PreconditionDep
+from service.dependencies import TURN, CatalogueDep, OnceDep, PreconditionDep
 from service.routers.cached import CONDITIONAL, READ, read_answer, represent_item
 from service.schemas import IN_DIGITS, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.conditional import forbids_cache
@@ -63,20 +63,26 @@ def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Resp
     return read_answer(request, represent_item(found.value), found)
 
 
-@router.put(ITEM_PATH, response_model=ItemRead, responses=WRITTEN | NOT_CHANGED)
+@router.put(ITEM_PATH, response_model=ItemRead, responses=WRITTEN | NOT_CHANGED, dependencies=[TURN])
 def replace_item(item_id: ItemId, values: ItemWrite, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Replace all of an item; an absent description removes the old one."""
     return _item_answer(catalogue.replace_item(item_id, values, condition))
 
 
-@router.patch(ITEM_PATH, response_model=ItemRead, responses=WRITTEN | NOT_CHANGED, openapi_extra=ALSO_JSON)
+@router.patch(
+    ITEM_PATH,
+    response_model=ItemRead,
+    responses=WRITTEN | NOT_CHANGED,
+    openapi_extra=ALSO_JSON,
+    dependencies=[TURN],
+)
 @accepts(MERGE_PATCH, JSON)
 def update_item(item_id: ItemId, patch: MergePatch, catalogue: CatalogueDep, condition: PreconditionDep) -> Response:
     """Change some fields of an item by a JSON merge patch (RFC 7396); the others stay as they are."""
     return _item_answer(catalogue.update_item(item_id, patch, condition))
 
 
-@router.delete(ITEM_PATH, responses=NOT_CHANGED)
+@router.delete(ITEM_PATH, responses=NOT_CHANGED, dependencies=[TURN])
 def delete_item(item_id: ItemId, catalogue: CatalogueDep, condition: PreconditionDep) -> Message:
     """Delete an item."""
     catalogue.delete_item(item_id, condition)

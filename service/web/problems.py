@@ -7,6 +7,7 @@ from inspect import getdoc
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +32,16 @@ log = logging.getLogger(__name__)
 REQUEST_ID_HEADER = "X-Request-ID"
 MEDIA_TYPE = "application/problem+json"
 # psycopg's names for a server that is gone, going, full, or too slow; InternalError is a server that turned read-only.
-DATABASE_TROUBLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+# Its own classes come from COPY, which SQLAlchemy does not know of.
+DATABASE_TROUBLE = (
+    OperationalError,
+    InterfaceError,
+    InternalError,
+    PoolTimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.InternalError,
+)
 
 
 class Fault(BaseModel):

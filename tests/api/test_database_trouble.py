@@ -228,7 +228,7 @@ def test_every_wait_of_a_connection_has_an_end(client: TestClient) -> None:
     assert settings == {
         "application_name": "item-service",
         "statement_timeout": "2s",
-        "lock_timeout": "1s",
+        "lock_timeout": "1500ms",
         "idle_in_transaction_session_timeout": "5s",
         "transaction_isolation": "read committed",
         "timezone": "UTC",

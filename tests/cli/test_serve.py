@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 
 import psycopg
@@ -192,6 +192,9 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -
     assert list(configured.directory.glob("item-service-metrics-*")) == []
 
 
+WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+
+
 @contextmanager
 def locked_item(engine: Engine) -> Iterator[int]:
     """The id of an item that no request can change meanwhile."""
@@ -205,20 +208,36 @@ def locked_item(engine: Engine) -> Iterator[int]:
 @pytest.mark.usefixtures("session")
 def test_sigterm_lets_a_running_request_end(configured: Terminal, engine: Engine, workers: str) -> None:
     server, url = serve(configured, "--workers", workers, LOCK_TIMEOUT_MS="1900")
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
     with ThreadPoolExecutor() as threads, autocommit(engine) as observer:
         with locked_item(engine) as item_id:
             body = {"name": "changed", "price": 1}
             answer = threads.submit(requests.put, f"{url}/items/{item_id}", json=body, timeout=20)
-            wait_until(lambda: observer.scalar(waiting), seconds=30)
+            wait_until(lambda: observer.scalar(WAITING), seconds=30)
             server.process.terminate()
             server.await_output("Shutting down")
 
         assert answer.result().json()["name"] == "changed"
     assert server.process.wait(timeout=15) == 0
     assert "Traceback" not in server.output
+
+
+@pytest.mark.usefixtures("session")
+def test_sigterm_lets_requests_end_that_have_no_thread_yet(configured: Terminal, engine: Engine) -> None:
+    server, url = serve(configured, LOCK_TIMEOUT_MS="1900", THREADS="2")
+    with ExitStack() as stack:
+        *clients, other = [stack.enter_context(closing(HTTPConnection(url.removeprefix("http://")))) for _ in range(11)]
+        with locked_item(engine) as item_id:
+            for n, client in enumerate(clients):
+                headers = {"Content-Type": "application/json"}
+                client.request("PUT", f"/items/{item_id + n // 5}", '{"name": "changed", "price": 1}', headers)
+            for _ in range(2):  # what was sent before has been read when these are answered
+                other.request("GET", "/health/live")
+                assert other.getresponse().read() == b'{"status":"alive"}'
+            server.process.terminate()
+            server.await_output("Shutting down")
+
+        assert [client.getresponse().status for client in clients] == [200] * 5 + [404] * 5
+    assert server.process.wait(timeout=15) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

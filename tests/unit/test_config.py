@@ -23,7 +23,7 @@ def test_two_settings_are_enough(environment: Environment) -> None:
 
     assert loaded.environment == "development"
     assert loaded.redis_url.get_secret_value() == REDIS_URL
-    assert (loaded.statement_timeout_ms, loaded.lock_timeout_ms, loaded.redis_timeout_seconds) == (2000, 1000, 0.1)
+    assert (loaded.statement_timeout_ms, loaded.lock_timeout_ms, loaded.redis_timeout_seconds) == (2000, 1500, 0.1)
 
 
 @pytest.mark.parametrize("kind", [DatabaseSettings, Settings])
