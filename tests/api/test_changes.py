@@ -165,18 +165,23 @@ def test_a_transaction_that_begins_first_and_commits_last_is_not_missed(
     assert (before, follower.follow(), follower.follow()) == ([(2, 1, False)], [(1, 1, False)], [])
 
 
-def test_a_transaction_is_told_whole_or_not_at_all(client: TestClient, connections: list[Connection]) -> None:
+def test_a_transaction_is_told_whole_though_it_commits_between_two_pages(
+    client: TestClient, connections: list[Connection]
+) -> None:
     slow, quick, _ = connections
-    follower = Follower(client, limit=1)
     insert(slow, 1)
+    insert(quick, 2)
     insert(quick, 3)
     quick.commit()
     first = client.get(f"{SCOPE}?limit=1")
-    insert(slow, 2)
+    insert(slow, 4)
     slow.commit()
 
-    follower.cursor = first.headers["X-Next-Cursor"]
-    assert follower.follow() == [(1, 1, False), (2, 1, False)]
+    second = client.get(first.links["next"]["url"])
+    rest = client.get(SCOPE, params={"since": second.headers["X-Next-Cursor"]})
+
+    told = [[change["id"] for change in page.json()] for page in (first, second, rest)]
+    assert told == [[2], [3], [1, 4]]
 
 
 def test_what_is_rolled_back_is_never_told(follower: Follower, connections: list[Connection]) -> None:
