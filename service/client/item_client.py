@@ -1,0 +1,162 @@
+"""The client: a method for each thing that the service does."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, Unpack
+from urllib.parse import urlencode, urljoin
+from uuid import uuid4
+
+import requests
+
+from .errors import NotFoundError, PreconditionFailedError, Problem, TransportError
+from .exact_json import decode, encode, encode_query
+from .items import Changes, Item, Page, Query, Values
+from .transport import Call, Retries, Transport
+
+JSON = {"Content-Type": "application/json"}
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+PRECONDITION_FAILED = 412
+DEFAULT_RETRIES = Retries()
+
+
+class ItemClient:
+    """A client of the service at `base_url`. Use it in a `with` block, or `close` it.
+
+    `timeout_seconds` bounds each wait for the service, not a call as a whole: that is what `retries` is for.
+    A `session` of the caller's own brings certificates, proxies or authentication, and is left open.
+
+    Every method raises TransportError, UnavailableError and other ClientErrors, after retries where a second try is
+    safe: reads; PUT and DELETE (RFC 9110, section 9.2.2); updates of an Item, for they carry If-Match; and POST, under
+    one Idempotency-Key for all tries of a call.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_seconds: float = 10,
+        retries: Retries = DEFAULT_RETRIES,
+        session: requests.Session | None = None,
+    ) -> None:
+        self._items = base_url.rstrip("/") + "/items/"
+        self._session = session or requests.Session()
+        self._is_session_ours = session is None
+        self._retries = retries
+        self._transport = Transport(self._session, timeout_seconds=timeout_seconds, retries=retries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, unless the session is the caller's."""
+        if self._is_session_ours:
+            self._session.close()
+
+    def create(self, **values: Unpack[Values]) -> Item:
+        """Create an item; InvalidRequestError names what is wrong with its values."""
+        return _read_item(self._post("", values))
+
+    def get(self, item_id: int) -> Item:
+        """The item as it is now; NotFoundError."""
+        return _read_item(self._transport.send(Call("GET", f"{self._items}{item_id}")))
+
+    def iterate(self, **query: Unpack[Query]) -> Iterator[Item]:
+        """All items of a query, oldest first unless it sorts them. Never holds more than a page."""
+        return (item for page in self.pages(**query) for item in page.items)
+
+    def pages(self, **query: Unpack[Query]) -> Iterator[Page]:
+        """The pages of a query, each asked for when it is taken."""
+        address: str | None = f"{self._items}?{urlencode(encode_query(query))}".removesuffix("?")
+        while address:
+            response = self._transport.send(Call("GET", address))
+            total = response.headers.get("X-Total-Count")
+            yield Page(tuple(map(Item.read, _read_json(response))), None if total is None else int(total))
+            following = response.links.get("next")
+            address = urljoin(response.url, following["url"]) if following else None
+
+    def replace(self, item: Item | int, **values: Unpack[Values]) -> Item:
+        """Set all of an item, if it is still the one that was read; of an id alone, whatever it is now.
+
+        NotFoundError, PreconditionFailedError, InvalidRequestError.
+        """
+        return _read_item(self._write("PUT", item, JSON, values))
+
+    def update(self, item: Item | int, **changes: Unpack[Changes]) -> Item:
+        """Set some members of an item (RFC 7396), if it is still the one that was read.
+
+        Of an id alone: whatever it is now, and without retries. Raises what `replace` raises.
+        """
+        return _read_item(self._write("PATCH", item, MERGE_PATCH, changes))
+
+    def edit(self, item_id: int, change: Callable[[Item], Changes]) -> Item:
+        """Read an item and update it by what `change` makes of it; both again when somebody else was faster.
+
+        Raises PreconditionFailedError when that goes on, and at once when the change may have been done, as after an
+        answer that was lost: to do it twice could be wrong.
+        """
+
+        def attempt() -> Item:
+            item = self.get(item_id)
+            return self.update(item, **change(item))
+
+        return self._retries.run(attempt, retry_when=_is_overtaken)
+
+    def delete(self, item: Item | int) -> None:
+        """Delete an item, if it is still the one that was read; of an id alone, whatever it is now.
+
+        NotFoundError, unless it is a retry that finds the item gone; PreconditionFailedError.
+        """
+        try:
+            self._write("DELETE", item)
+        except NotFoundError as error:
+            if not error.may_have_been_done:
+                raise
+
+    def _post(self, path: str, body: object) -> requests.Response:
+        headers = {**JSON, "Idempotency-Key": str(uuid4())}
+        return self._transport.send(Call("POST", self._items + path, headers, encode(body).encode()))
+
+    def _write(
+        self, method: str, item: Item | int, headers: Mapping[str, str] | None = None, body: object = None
+    ) -> requests.Response:
+        item_id, condition = (item.id, {"If-Match": self._find_tag(item)}) if isinstance(item, Item) else (item, {})
+        call = Call(
+            method,
+            f"{self._items}{item_id}",
+            {**(headers or {}), **condition},
+            None if body is None else encode(body).encode(),
+            is_repeatable=bool(condition) or method != "PATCH",
+        )
+        return self._transport.send(call)
+
+    def _find_tag(self, item: Item) -> str:
+        """Its entity tag. An item from a list has none: that is asked for, and holds if the item is still the same."""
+        if item.etag is not None:
+            return item.etag
+        current = self.get(item.id)
+        if current != item or current.etag is None:
+            detail = f"Item {item.id} was changed since it was listed."
+            problem = Problem("about:blank", "Precondition failed", PRECONDITION_FAILED, detail, f"/items/{item.id}")
+            raise PreconditionFailedError(problem)
+        return current.etag
+
+
+def _read_item(response: requests.Response) -> Item:
+    return Item.read(_read_json(response), response.headers.get("ETag"))
+
+
+def _read_json(response: requests.Response) -> Any:  # noqa: ANN401  # whatever the service said
+    try:
+        return decode(response.content)
+    except ValueError as error:
+        media_type = response.headers.get("Content-Type", "something")
+        raise TransportError(f"{response.url} answered with {media_type}, not with JSON") from error
+
+
+def _is_overtaken(error: BaseException) -> bool:
+    return isinstance(error, PreconditionFailedError) and not error.may_have_been_done
