@@ -10,7 +10,7 @@ import pytest
 import requests
 from sqlalchemy import Engine, text
 
-from service.client import Fault, InvalidRequestError, Item, ItemClient, NotFoundError, Problem
+from service.client import Fault, InvalidRequestError, Item, ItemClient, NotFoundError, PreconditionFailedError, Problem
 from service.testing.live import LiveServer
 from tests.databases import ROOT
 
@@ -35,19 +35,20 @@ def test_a_created_item_has_exact_prices_aware_times_and_a_tag(items: ItemClient
     assert item.etag
 
 
-@pytest.mark.parametrize("price", ["0", "0.01", "10.99", "20.50", "1E+2", "9999999999.99"])
-def test_a_price_is_the_same_on_both_sides(items: ItemClient, engine: Engine, price: str) -> None:
-    item = items.create(name="Widget", price=Decimal(price))
+def test_a_price_is_the_same_on_both_sides(items: ItemClient, engine: Engine) -> None:
+    prices = [Decimal(price) for price in ("0", "0.01", "10.99", "20.50", "1E+2", "9999999999.99")]
+
+    created = [items.create(name="Widget", price=price) for price in prices]
 
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT price FROM item")) == Decimal(price)
-    assert (item.price, items.get(item.id).price) == (Decimal(price), Decimal(price))
-    assert isinstance(item.price, Decimal)
+        assert connection.scalars(text("SELECT price FROM item ORDER BY id")).all() == prices
+    assert [item.price for item in created] == [item.price for item in items.iterate()] == prices
+    assert {type(item.price) for item in created} == {Decimal}
 
 
 @pytest.mark.parametrize("price", [Decimal("NaN"), Decimal("-Infinity")])
-def test_a_price_that_is_no_number_is_not_sent(items: ItemClient, price: Decimal) -> None:
-    with pytest.raises(ValueError, match=f"^{price} is not a price$"):
+def test_a_price_that_is_no_number_is_not_sent(price: Decimal) -> None:
+    with ItemClient("http://127.0.0.1:9") as items, pytest.raises(ValueError, match=f"^{price} is not a price$"):
         items.create(name="Widget", price=price)
 
 
@@ -102,6 +103,18 @@ def test_listed_items_equal_those_that_are_read_one_by_one(items: ItemClient) ->
     assert listed == created == [items.get(item.id) for item in created]
     assert [item.etag for item in listed] == [None, None, None]
     assert next(items.pages(limit=2)).items == tuple(created[:2])
+
+
+def test_an_item_from_a_list_that_was_changed_since_is_not_updated(items: ItemClient) -> None:
+    items.create(name="Widget", price=1)
+    (listed,) = items.iterate()
+    items.replace(listed.id, name="Gadget", price=1)
+
+    with pytest.raises(PreconditionFailedError) as caught:
+        items.update(listed, price=2)
+
+    assert caught.value.problem.detail == f"Item {listed.id} was changed since it was listed."
+    assert not caught.value.may_have_been_done
 
 
 def test_a_session_of_the_callers_own_brings_its_headers_and_stays_open(live_server: LiveServer) -> None:
