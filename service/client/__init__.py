@@ -21,7 +21,7 @@ from .errors import (
     UnavailableError,
 )
 from .item_client import ItemClient
-from .items import Changes, Filter, Item, Page, Query, Values
+from .items import Changes, Filter, ImportCounts, Item, Page, Query, Record, Values
 from .transport import Retries
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "ConflictError",
     "Fault",
     "Filter",
+    "ImportCounts",
     "InvalidRequestError",
     "Item",
     "ItemClient",
@@ -39,6 +40,7 @@ __all__ = [
     "PreconditionFailedError",
     "Problem",
     "Query",
+    "Record",
     "Retries",
     "TransportError",
     "UnavailableError",

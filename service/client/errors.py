@@ -35,10 +35,15 @@ class TransportError(ClientError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a request: a JSON pointer into the body (RFC 6901), or a parameter's name; and what is wrong."""
+    """One fault of a request: a JSON pointer into the body (RFC 6901), or a parameter's name; and what is wrong.
+
+    A fault of an import has the number of its line, from 1, and how the line begins.
+    """
 
     pointer: str
     detail: str
+    line: int | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +129,13 @@ def _make_problem(status: int, members: dict[str, Any]) -> Problem:
         status=members.pop("status", status),
         detail=members.pop("detail"),
         instance=members.pop("instance", ""),
-        errors=tuple(Fault(each["pointer"], each["detail"]) for each in members.pop("errors", ())),
+        errors=tuple(map(_make_fault, members.pop("errors", ()))),
         extensions=members,
     )
+
+
+def _make_fault(members: dict[str, Any]) -> Fault:
+    return Fault(members["pointer"], members["detail"], members.get("line"), members.get("content"))
 
 
 def _read_retry_after(response: requests.Response) -> float | None:

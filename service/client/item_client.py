@@ -1,6 +1,6 @@
 """The client: a method for each thing that the service does."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 from urllib.parse import urlencode, urljoin
@@ -9,12 +9,14 @@ from uuid import uuid4
 import requests
 
 from .errors import NotFoundError, PreconditionFailedError, Problem, TransportError
-from .exact_json import decode, encode, encode_query
-from .items import Changes, Item, Page, Query, Values
-from .transport import Call, Retries, Transport
+from .exact_json import decode, encode, encode_lines, encode_query
+from .items import Changes, Filter, ImportCounts, Item, Page, Query, Record, Values
+from .transport import Call, Retries, Transport, translated_trouble
 
 JSON = {"Content-Type": "application/json"}
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+CHUNK_BYTES = 65_536
 PRECONDITION_FAILED = 412
 DEFAULT_RETRIES = Retries()
 
@@ -116,6 +118,30 @@ class ItemClient:
         except NotFoundError as error:
             if not error.may_have_been_done:
                 raise
+
+    def import_items(
+        self, records: Iterable[Record | Item], *, dry_run: bool = False, timeout_seconds: float = 300
+    ) -> ImportCounts:
+        """Create or replace all of `records`, which are streamed and never held together; or none of them.
+
+        InvalidRequestError names the first lines that were rejected. Sent only once: the records are used up. The
+        answer, which comes when the last record is stored, is waited for `timeout_seconds`.
+        """
+        lines = encode_lines(each.as_record() if isinstance(each, Item) else each for each in records)
+        address = f"{self._items}import" + ("?dry_run=true" if dry_run else "")
+        call = Call("POST", address, NDJSON, lines, is_repeatable=False, timeout_seconds=timeout_seconds)
+        answer = _read_json(self._transport.send(call))
+        return ImportCounts(answer["created"], answer["updated"])
+
+    def export_items(self, **filters: Unpack[Filter]) -> Iterator[Item]:
+        """All items that pass the filters, as they were at one moment, oldest first; read from the network as needed.
+
+        TransportError when the connection ends before the last: begin anew.
+        """
+        address = f"{self._items}export?{urlencode({'format': 'ndjson', **encode_query(filters)})}"
+        with translated_trouble(), self._transport.send(Call("GET", address, is_streamed=True)) as response:
+            for line in response.iter_lines(CHUNK_BYTES):
+                yield Item.read(decode(line))
 
     def _post(self, path: str, body: object) -> requests.Response:
         headers = {**JSON, "Idempotency-Key": str(uuid4())}

@@ -40,6 +40,10 @@ class Item:
             etag=etag,
         )
 
+    def as_record(self) -> "Record":
+        """What an import makes this item of."""
+        return {"id": self.id, "name": self.name, "description": self.description, "price": self.price}
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -57,12 +61,26 @@ class Values(TypedDict):
     description: NotRequired[str | None]
 
 
+class Record(Values):
+    """An item in a file: with an id it replaces that item or is created under it, without one it is new."""
+
+    id: NotRequired[int]
+
+
 class Changes(TypedDict, total=False):
     """Some members of an item; what is left out stays as it is."""
 
     name: str
     price: Price
     description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """How many items an import has created and updated, or, as a dry run, would have."""
+
+    created: int
+    updated: int
 
 
 class Filter(TypedDict, total=False):

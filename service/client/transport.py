@@ -63,7 +63,10 @@ def _seconds_asked_for(error: BaseException) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `is_repeatable`: sent twice, it does what it does once, so that it may be retried."""
+    """One request. `is_repeatable`: sent twice, it does what it does once, so that it may be retried.
+
+    `timeout_seconds` is for what takes longer than the others do.
+    """
 
     method: str
     address: str
@@ -71,6 +74,7 @@ class Call:
     body: bytes | Iterable[bytes] | None = None
     is_repeatable: bool = True
     is_streamed: bool = False
+    timeout_seconds: float | None = None
 
 
 class Transport:
@@ -103,7 +107,7 @@ class Transport:
                 call.address,
                 headers=dict(call.headers),
                 data=call.body,
-                timeout=self._timeout_seconds,
+                timeout=call.timeout_seconds or self._timeout_seconds,
                 stream=call.is_streamed,
             )
             if response.status_code >= ERROR:

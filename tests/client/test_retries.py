@@ -226,3 +226,24 @@ def test_an_edit_that_was_overtaken_begins_anew(shaky: ItemClient, gateway: Gate
 
     assert methods(gateway) == ["GET", "PATCH", "GET", "PATCH"]
     assert [request.body for request in gateway.received if request.body] == [b'{"price":11.99}'] * 2
+
+
+def test_an_export_that_breaks_off_is_an_error(shaky: ItemClient, gateway: Gateway) -> None:
+    gateway.script.append(
+        Answer(200, {"Content-Type": "application/x-ndjson"}, (ITEM.body + b"\n") * 2000, is_broken=True)
+    )
+    exported = shaky.export_items()
+    assert next(exported).price == Decimal("10.99")
+
+    with pytest.raises(TransportError, match=r"^No answer: "):
+        list(exported)
+
+
+def test_an_import_is_sent_once(shaky: ItemClient, gateway: Gateway) -> None:
+    gateway.script.append(Answer(503, {"Retry-After": "0"}))
+
+    with pytest.raises(UnavailableError) as caught:
+        shaky.import_items([{"name": "Widget", "price": 1}])
+
+    assert methods(gateway) == ["POST"]
+    assert caught.value.may_have_been_done
