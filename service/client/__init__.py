@@ -13,6 +13,7 @@ from .errors import (
     ClientError,
     ConflictError,
     Fault,
+    GoneError,
     InvalidRequestError,
     NotFoundError,
     PreconditionFailedError,
@@ -21,21 +22,25 @@ from .errors import (
     UnavailableError,
 )
 from .item_client import ItemClient
-from .items import Changes, Filter, ImportCounts, Item, Page, Query, Record, Values
+from .items import Change, ChangePage, Changes, Filter, ImportCounts, Item, Operation, Page, Query, Record, Values
 from .transport import Retries
 
 __all__ = [
     "ApiError",
+    "Change",
+    "ChangePage",
     "Changes",
     "ClientError",
     "ConflictError",
     "Fault",
     "Filter",
+    "GoneError",
     "ImportCounts",
     "InvalidRequestError",
     "Item",
     "ItemClient",
     "NotFoundError",
+    "Operation",
     "Page",
     "PreconditionFailedError",
     "Problem",

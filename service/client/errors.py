@@ -6,6 +6,7 @@ ClientError
     ├── InvalidRequestError       422
     ├── NotFoundError             404
     ├── ConflictError             409
+    ├── GoneError                 410
     ├── PreconditionFailedError   412
     └── UnavailableError          502, 503, 504
 """
@@ -88,6 +89,10 @@ class ConflictError(ApiError):
     """Somebody else is at it: a request with the same Idempotency-Key that still runs, or a locked row."""
 
 
+class GoneError(ApiError):
+    """The changes after a cursor are not kept any more; read the whole list anew."""
+
+
 class PreconditionFailedError(ApiError):
     """The item was changed since it was read. With `may_have_been_done`, perhaps by this very call."""
 
@@ -99,6 +104,7 @@ class UnavailableError(ApiError):
 _KINDS: dict[int, type[ApiError]] = {
     404: NotFoundError,
     409: ConflictError,
+    410: GoneError,
     412: PreconditionFailedError,
     422: InvalidRequestError,
     502: UnavailableError,

@@ -10,7 +10,7 @@ import requests
 
 from .errors import NotFoundError, PreconditionFailedError, Problem, TransportError
 from .exact_json import decode, encode, encode_lines, encode_query
-from .items import Changes, Filter, ImportCounts, Item, Page, Query, Record, Values
+from .items import Change, ChangePage, Changes, Filter, ImportCounts, Item, Operation, Page, Query, Record, Values
 from .transport import Call, Retries, Transport, translated_trouble
 
 JSON = {"Content-Type": "application/json"}
@@ -73,13 +73,20 @@ class ItemClient:
 
     def pages(self, **query: Unpack[Query]) -> Iterator[Page]:
         """The pages of a query, each asked for when it is taken."""
-        address: str | None = f"{self._items}?{urlencode(encode_query(query))}".removesuffix("?")
-        while address:
-            response = self._transport.send(Call("GET", address))
+        for response in self._follow("", query):
             total = response.headers.get("X-Total-Count")
             yield Page(tuple(map(Item.read, _read_json(response))), None if total is None else int(total))
-            following = response.links.get("next")
-            address = urljoin(response.url, following["url"]) if following else None
+
+    def changes(self, since: str | None = None, *, limit: int = 100) -> Iterator[ChangePage]:
+        """What was changed and deleted after a cursor, to the end that there is now; at least one page.
+
+        Without a cursor: all that is still known. `now`: no changes, only the cursor. GoneError for a cursor that is
+        too old; then, as at first, take the cursor of `now`, read the whole list, and go on from that cursor.
+        """
+        query = {"limit": limit} if since is None else {"since": since, "limit": limit}
+        for response in self._follow("changes", query):
+            changes = tuple(map(_read_change, _read_json(response)))
+            yield ChangePage(changes, response.headers["X-Next-Cursor"])
 
     def replace(self, item: Item | int, **values: Unpack[Values]) -> Item:
         """Set all of an item, if it is still the one that was read; of an id alone, whatever it is now.
@@ -119,6 +126,17 @@ class ItemClient:
             if not error.may_have_been_done:
                 raise
 
+    def batch(self, operations: Iterable[Operation]) -> list[Item | None]:
+        """Up to 1,000 operations, all or none; what each made of its item, None for a deletion.
+
+        The error that one operation causes has its `index` among `problem.extensions`.
+        """
+        body = {"operations": [self._describe(operation) for operation in operations]}
+        return [
+            None if result["item"] is None else Item.read(result["item"], result["etag"])
+            for result in _read_json(self._post("batch", body))["results"]
+        ]
+
     def import_items(
         self, records: Iterable[Record | Item], *, dry_run: bool = False, timeout_seconds: float = 300
     ) -> ImportCounts:
@@ -142,6 +160,23 @@ class ItemClient:
         with translated_trouble(), self._transport.send(Call("GET", address, is_streamed=True)) as response:
             for line in response.iter_lines(CHUNK_BYTES):
                 yield Item.read(decode(line))
+
+    def _follow(self, path: str, query: Mapping[str, object]) -> Iterator[requests.Response]:
+        """Pages, each asked for when it is taken: where the next one is, `Link` says (RFC 8288)."""
+        address: str | None = f"{self._items}{path}?{urlencode(encode_query(query))}".removesuffix("?")
+        while address:
+            response = self._transport.send(Call("GET", address))
+            yield response
+            following = response.links.get("next")
+            address = urljoin(response.url, following["url"]) if following else None
+
+    def _describe(self, operation: Operation) -> dict[str, object]:
+        members: dict[str, object] = {"op": operation.op}
+        if isinstance(operation.target, Item):
+            members |= {"id": operation.target.id, "if_match": self._find_tag(operation.target)}
+        elif operation.target is not None:
+            members["id"] = operation.target
+        return members if operation.values is None else {**members, "item": operation.values}
 
     def _post(self, path: str, body: object) -> requests.Response:
         headers = {**JSON, "Idempotency-Key": str(uuid4())}
@@ -174,6 +209,11 @@ class ItemClient:
 
 def _read_item(response: requests.Response) -> Item:
     return Item.read(_read_json(response), response.headers.get("ETag"))
+
+
+def _read_change(members: Mapping[str, Any]) -> Change:
+    item = members["item"]
+    return Change(members["id"], members["version"], members["deleted"], None if item is None else Item.read(item))
 
 
 def _read_json(response: requests.Response) -> Any:  # noqa: ANN401  # whatever the service said

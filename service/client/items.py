@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NotRequired, Self, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, Unpack
 
 Price: TypeAlias = Decimal | int
 """At least 0, at most 9,999,999,999.99, in hundredths."""
@@ -73,6 +73,56 @@ class Changes(TypedDict, total=False):
     name: str
     price: Price
     description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a batch, on an item or, whatever it is now, on an id; made by one of the four methods."""
+
+    op: Literal["create", "replace", "update", "delete"]
+    target: Item | int | None = None
+    values: Values | Changes | None = None
+
+    @classmethod
+    def create(cls, **values: Unpack[Values]) -> Self:
+        """Create an item."""
+        return cls("create", None, values)
+
+    @classmethod
+    def replace(cls, target: Item | int, **values: Unpack[Values]) -> Self:
+        """Set all of an item."""
+        return cls("replace", target, values)
+
+    @classmethod
+    def update(cls, target: Item | int, **changes: Unpack[Changes]) -> Self:
+        """Set some members of an item."""
+        return cls("update", target, changes)
+
+    @classmethod
+    def delete(cls, target: Item | int) -> Self:
+        """Delete an item."""
+        return cls("delete", target)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one item: to `version`; of a deletion, the last there was.
+
+    `item` is as it is now, None if it is gone, by this change or a later one: store it, or drop what has this `id`.
+    """
+
+    id: int
+    version: int
+    deleted: bool
+    item: Item | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes, for each item in the order of their commits. `cursor` goes on after them."""
+
+    changes: tuple[Change, ...]
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True)
