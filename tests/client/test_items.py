@@ -1,10 +1,12 @@
 """What the client makes of the service's answers."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import requests
@@ -126,6 +128,15 @@ def test_a_session_of_the_callers_own_brings_its_headers_and_stays_open(live_ser
 
         assert caught.value.request_id == "00000000-0000-4000-8000-000000000001"
         assert session.get(f"{live_server.url}/health/live", timeout=5).ok
+
+
+def test_a_copy_of_the_folder_is_a_package_of_its_own(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "service" / "client", tmp_path / "catalogue")
+    script = "import sys, catalogue; print(catalogue.ItemClient.__module__, 'service' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("catalogue.item_client False\n", "")
 
 
 @pytest.mark.parametrize("library", ["requests", "tenacity"])
