@@ -2,7 +2,7 @@
 
 ClientError
 ├── TransportError                no answer that could be used
-└── ApiError                      an answer of 400 or above
+└── ApiError                      an answer of 300 or above
     ├── InvalidRequestError       422
     ├── NotFoundError             404
     ├── ConflictError             409
@@ -61,7 +61,7 @@ class Problem:
 
 
 class ApiError(ClientError):
-    """An answer of 400 or above: what it said, its X-Request-ID, and how long it asks to wait (Retry-After)."""
+    """An answer of 300 or above: what it said, its X-Request-ID, and how long it asks to wait (Retry-After)."""
 
     def __init__(
         self, problem: Problem, request_id: str | None = None, retry_after_seconds: float | None = None
@@ -114,7 +114,7 @@ _KINDS: dict[int, type[ApiError]] = {
 
 
 def read_error(response: requests.Response) -> ApiError:
-    """The error that `response`, of status 400 or above, stands for, even if a gateway gave it."""
+    """The error that `response`, of status 300 or above, stands for, even if a gateway gave it."""
     kind = _KINDS.get(response.status_code, ApiError)
     return kind(_read_problem(response), response.headers.get("X-Request-ID"), _read_retry_after(response))
 
@@ -148,5 +148,5 @@ def _read_retry_after(response: requests.Response) -> float | None:
     given = response.headers.get("Retry-After")
     try:
         return None if given is None else Retry().parse_retry_after(given)
-    except InvalidHeader:
+    except (InvalidHeader, OverflowError, ValueError):
         return None

@@ -25,7 +25,8 @@ class ItemClient:
     """A client of the service at `base_url`. Use it in a `with` block, or `close` it.
 
     `timeout_seconds` bounds each wait for the service, not a call as a whole: that is what `retries` is for.
-    A `session` of the caller's own brings certificates, proxies or authentication, and is left open.
+    A `session` of the caller's own brings certificates, proxies or authentication, and is left open. As requests does
+    not promise that a session serves several threads, each should have a client of its own.
 
     Every method raises TransportError, UnavailableError and other ClientErrors, after retries where a second try is
     safe: reads; PUT and DELETE (RFC 9110, section 9.2.2); updates of an Item, for they carry If-Match; and POST, under

@@ -21,7 +21,7 @@ from .errors import ApiError, ClientError, TransportError, UnavailableError, rea
 SAFE_METHODS = {"GET", "HEAD"}
 TRANSIENT = {429, 502, 503, 504}
 CONFLICT = 409
-ERROR = 400
+REDIRECTION = 300
 TROUBLE = (
     requests.ConnectionError,
     requests.Timeout,
@@ -86,7 +86,7 @@ class Transport:
         self._retries = retries
 
     def send(self, call: Call) -> requests.Response:
-        """The answer, of a status below 400; raises ClientError."""
+        """The answer, of a status below 300; raises ClientError."""
         is_lost = False
 
         def attempt() -> requests.Response:
@@ -109,8 +109,10 @@ class Transport:
                 data=call.body,
                 timeout=call.timeout_seconds or self._timeout_seconds,
                 stream=call.is_streamed,
+                # A write that is redirected can become a GET on the way, which would look like its success.
+                allow_redirects=call.method in SAFE_METHODS,
             )
-            if response.status_code >= ERROR:
+            if response.status_code >= REDIRECTION:
                 raise read_error(response)
         return response
 

@@ -120,8 +120,11 @@ def test_a_wait_that_is_longer_than_the_callers_patience_is_not_begun(shaky: Ite
     assert methods(gateway) == ["GET"]
 
 
-def test_a_retry_after_that_cannot_be_read_is_passed_over(shaky: ItemClient, gateway: Gateway) -> None:
-    gateway.script.extend([Answer(429, {"Retry-After": "soon"}), ITEM])
+@pytest.mark.parametrize(
+    "given", ["soon", "9" * 5000, "Fri, 31 Dec 99999 23:59:59 GMT"], ids=["word", "digits", "date"]
+)
+def test_a_retry_after_that_cannot_be_read_is_passed_over(shaky: ItemClient, gateway: Gateway, given: str) -> None:
+    gateway.script.extend([Answer(429, {"Retry-After": given}), ITEM])
 
     assert shaky.get(7).name == "Widget"
 
@@ -247,3 +250,20 @@ def test_an_import_is_sent_once(shaky: ItemClient, gateway: Gateway) -> None:
 
     assert methods(gateway) == ["POST"]
     assert caught.value.may_have_been_done
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307])
+def test_a_write_is_not_redirected(shaky: ItemClient, gateway: Gateway, status: int) -> None:
+    gateway.script.extend([Answer(status, {"Location": "/items/7"}), ITEM])
+
+    with pytest.raises(ApiError) as caught:
+        shaky.replace(7, name="Gadget", price=1)
+
+    assert caught.value.problem.status == status
+    assert methods(gateway) == ["PUT"]
+
+
+def test_a_read_is_redirected(shaky: ItemClient, gateway: Gateway) -> None:
+    gateway.script.extend([Answer(302, {"Location": "/elsewhere/items/7"}), ITEM])
+
+    assert shaky.get(7).name == "Widget"
