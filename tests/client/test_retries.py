@@ -141,7 +141,7 @@ def test_all_tries_to_create_have_one_key_and_the_next_item_another(shaky: ItemC
     assert [request.body for request in gateway.received[:3]] == [b'{"name":"Widget","price":10.99}'] * 3
 
 
-@pytest.mark.parametrize("step", [BUSY, Loss.OF_THE_REQUEST], ids=str)
+@pytest.mark.parametrize("step", [BUSY, Loss.OF_THE_REQUEST], ids=["busy", "lost"])
 def test_an_update_without_a_condition_is_tried_once(shaky: ItemClient, gateway: Gateway, step: Answer | Loss) -> None:
     gateway.script.append(step)
 
