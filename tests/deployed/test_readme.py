@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,8 @@ from service import crud
 from service.seed import generate_items
 from service.up import SAMPLE_ITEMS
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"
 
 
@@ -23,7 +26,9 @@ class LiveServer(Protocol):
     url: str
 
 
-@pytest.mark.db(isolation="clone")
+pytestmark = pytest.mark.db(isolation="clone")
+
+
 def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer, engine: Engine) -> None:
     with Session(engine) as session:
         crud.copy_items(session, generate_items(SAMPLE_ITEMS, seed=1))
@@ -34,6 +39,21 @@ def test_the_api_by_example_answers_what_the_readme_says(live_server: LiveServer
 
     assert answers == [without_times(json.loads(answer)) for _, answer in examples]
     assert len(answers) == 9
+
+
+def test_the_client_by_example_prints_what_the_comments_say(live_server: LiveServer) -> None:
+    (script,) = re.findall(r"^```python\n(.+?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert ADDRESS in script
+
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace(ADDRESS, live_server.url)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout.splitlines(), done.stderr) == (re.findall(r"print\(.*\)  # (.+)$", script, re.MULTILINE), "")
 
 
 def curl(command: str, url: str) -> object:
