@@ -1,15 +1,19 @@
 """The use cases, where SQL meets the cache. The only place that commits."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from psycopg import Connection
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache, Cached
 from service.config import DEFAULT_LIMIT
+from service.database import unhurried
 from service.entries import (
     ITEM_KEY_PREFIX,
     LIST_KEY,
@@ -21,6 +25,10 @@ from service.entries import (
 )
 from service.errors import DatabaseUnavailableError, ItemNotFoundError
 from service.schemas import ItemRead, ItemWrite
+from service.transfer import MAX_REPORTED_LINES, Format, ImportCounts, Intake, read_records
+
+# To void everything costs less than to fence more.
+MAX_FENCED_ITEMS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +81,72 @@ class Catalogue:
         with self._writing(LIST_KEY):
             crud.copy_items(self.session, items)
 
+    def import_items(self, chunks: Iterable[bytes], file_format: Format, *, dry_run: bool = False) -> ImportCounts:
+        """Create or replace all items of a file and commit, or raise RejectedLinesError and do nothing.
+
+        A dry run does nothing either way. No item is locked before the whole file was read.
+        """
+        with unhurried(self.session) as connection:
+            try:
+                self._stage(connection, chunks, file_format)
+                if dry_run:
+                    return ImportCounts(*crud.count_staged(self.session))
+                ids = crud.list_staged_ids(self.session, limit=MAX_FENCED_ITEMS + 1)
+                are_few = len(ids) <= MAX_FENCED_ITEMS
+                keys = map(item_key, ids) if are_few else ()
+                with self._writing(LIST_KEY, *keys, voids_all=not are_few):
+                    return self._write_staged()
+            finally:
+                self.session.rollback()
+
+    def export_items(
+        self, file_format: Format, where: Sequence[ColumnElement[bool]] = ()
+    ) -> Generator[bytes, None, None]:
+        """The file of the items that `where` lets through, in pieces, oldest first, as they are at one moment.
+
+        It keeps a connection until its end, or until it is closed.
+        """
+        copy = {Format.NDJSON: crud.copy_ndjson, Format.CSV: crud.copy_csv}[file_format]
+        with self.sessions() as session, unhurried(session) as connection:
+            yield from copy(connection, where)
+
     @contextmanager
-    def _writing(self, *keys: str) -> Iterator[None]:
-        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back."""
+    def _writing(self, *keys: str, voids_all: bool = False) -> Iterator[None]:
+        """The one way to change items: statements inside, then fence, COMMIT, unfence. An error rolls back.
+
+        `voids_all` is for too many items to fence each: it moves the epoch in any case.
+        """
         try:
             yield
             fence = self.cache.fence(*keys)
-            server_start = None if fence.stands else crud.bump_cache_epoch(self.session)
+            server_start = crud.bump_cache_epoch(self.session) if voids_all or not fence.stands else None
             self.session.commit()
         except BaseException:
             # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise
-        if not self.cache.unfence(fence):
+        if not self.cache.unfence(fence) or voids_all:
             self._outlast_old_epoch(server_start or self._move_epoch())
+
+    def _stage(self, connection: Connection[Any], chunks: Iterable[bytes], file_format: Format) -> None:
+        """Bring the file into the staging table; raises RejectedLinesError after its last line."""
+        crud.create_staging(self.session)
+        intake = Intake()
+        crud.copy_staged(connection, intake.accept(read_records(chunks, file_format)))
+        if repeated := crud.count_repeated_ids(self.session):
+            intake.reject_repeated(crud.list_repeated_ids(self.session, limit=MAX_REPORTED_LINES), repeated)
+        intake.check()
+
+    def _write_staged(self) -> ImportCounts:
+        if highest := crud.find_highest_id(self.session):
+            # Before the rows: who takes an id of theirs from the sequence meanwhile would fail.
+            with self.sessions() as session:
+                crud.pass_over_ids(session, highest)
+                session.commit()
+        created, updated = crud.write_staged_by_id(self.session)
+        created += crud.insert_staged(self.session)
+        crud.drop_staging(self.session)
+        return ImportCounts(created, updated)
 
     def void_cache(self) -> None:
         """Make every entry a miss for every process."""

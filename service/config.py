@@ -29,6 +29,11 @@ MAX_PRICE = Decimal("9999999999.99")
 MAX_ID = 2**63 - 1
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
+# The longest item takes a tenth of it; a file without line feeds must not fill the memory.
+MAX_LINE_BYTES = 1024 * 1024
+# At once, in each worker process: they last long, and each has a connection for itself all the while.
+MAX_IMPORTS = 2
+MAX_EXPORTS = 2
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
 # What a URL may not set, because a setting or the service itself does.

@@ -1,13 +1,15 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
 import math
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
@@ -115,6 +117,26 @@ def _limit_patience(engine: Engine, seconds: float) -> None:
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions that take a connection at their first statement, and whose rows stay readable after the commit."""
     return sessionmaker(engine, class_=Session, expire_on_commit=False)
+
+
+@contextmanager
+def unhurried(session: Session) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's connection, whose statements may take any time until the transaction ends.
+
+    Errors of the driver become SQLAlchemy's, whoever used it.
+    """
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    connection = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
+    patience = getattr(connection, "patience_seconds", None)
+    try:
+        if patience is not None:
+            connection.patience_seconds = None  # type: ignore[attr-defined]
+        yield connection
+    except psycopg.Error as error:
+        raise DBAPIError.instance(None, None, error, psycopg.Error) from error
+    finally:
+        if patience is not None:
+            connection.patience_seconds = patience  # type: ignore[attr-defined]
 
 
 # libpq tells no code for these. "In recovery mode" is not among them: that server goes on as the same one.

@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from service.catalogue import Catalogue
 from service.redis_client import Client
+from service.web.streams import Transfers
 
 
 async def get_engine(request: Request) -> Engine:
@@ -35,8 +36,15 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         yield session
 
 
+async def get_transfers(request: Request) -> Transfers:
+    """What bounds imports and exports."""
+    transfers: Transfers = request.app.state.transfers
+    return transfers
+
+
 EngineDep = Annotated[Engine, Depends(get_engine)]
 RedisDep = Annotated[Client, Depends(get_redis)]
+TransfersDep = Annotated[Transfers, Depends(get_transfers)]
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 

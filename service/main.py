@@ -12,9 +12,10 @@ from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import health, items, metrics
+from service.routers import health, items, metrics, transfer
 from service.web.cached_reads import CachedReads
 from service.web.problems import ProblemAPI, add_problem_handlers
+from service.web.streams import Transfers
 
 
 @asynccontextmanager
@@ -30,6 +31,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.redis = client
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
+    app.state.transfers = Transfers(patience_seconds=settings.request_deadline_seconds)
     async_client = make_async_redis(settings) if settings.cache_fast_path else None
     hits = HitReader(async_client, cache) if async_client else None
     app.state.find_hit = hits and hits.find
@@ -55,6 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
     add_problem_handlers(app)
+    # Before items, one of whose paths takes any last part.
+    app.include_router(transfer.router)
     app.include_router(items.router)
     app.include_router(health.router)
     app.include_router(metrics.router)

@@ -106,7 +106,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101
-    return problem(request, error.status, detail=str(error), slug=error.slug, title=error.title, headers=error.headers)
+    return problem(
+        request,
+        error.status,
+        detail=str(error),
+        slug=error.slug,
+        title=error.title,
+        extensions=error.extensions,
+        headers=error.headers,
+    )
 
 
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:

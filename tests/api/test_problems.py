@@ -243,5 +243,11 @@ def test_the_documentation_names_every_problem(client: TestClient) -> None:
             for method in ("get", "put", "delete")
             for status in ("404", "422", "503")
         },
+        **{
+            ("post", "/items/import", status): {"application/problem+json": schema}
+            for status in ("400", "408", "415", "503")
+        },
+        ("post", "/items/import", "422"): {"application/problem+json": "#/components/schemas/RejectedLines"},
+        **{("get", "/items/export", status): {"application/problem+json": schema} for status in ("422", "503")},
         ("get", "/health/ready", "503"): {"application/problem+json": "#/components/schemas/NotReady"},
     }

@@ -59,7 +59,7 @@ def test_the_statements_of_crud_end_no_transaction() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["catalogue", "crud", "entries", "cache", "models", "schemas", "database", "errors", "config"]
+    "module", ["catalogue", "crud", "entries", "cache", "transfer", "models", "schemas", "database", "errors", "config"]
 )
 def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str) -> None:
     files = [*PACKAGE.glob(f"{module}.py"), *PACKAGE.glob(f"{module}/*.py")]
