@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlmodel import Session
 
-from service import cache_cli
+from service import cache_cli, transfer_cli
 from service.cache import Cache
 from service.catalogue import Catalogue
 from service.check import check_service, connect, find_redis_problem, require_database
@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cache_cli.app, name="cache")
+app.command("import")(transfer_cli.import_file)
+app.command("export")(transfer_cli.export_file)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any that is free.")]
 
