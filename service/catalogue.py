@@ -28,7 +28,7 @@ from service.schemas import ItemRead, ItemWrite
 from service.transfer import MAX_REPORTED_LINES, Format, ImportCounts, Intake, read_records
 
 # To void everything costs less than to fence more.
-MAX_FENCED_ITEMS = 1000
+MAX_FENCED_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
