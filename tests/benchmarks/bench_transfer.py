@@ -104,11 +104,12 @@ def test_import_and_export_beside_copy(engine: Engine, tmp_path: Path) -> None:
 
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection, serving(url) as worker:
         requests.get(f"{worker.url}/items/1", timeout=5)
-        copied = seconds_to_copy_in(connection)
-        connection.execute("TRUNCATE item RESTART IDENTITY")
-        connection.execute("CHECKPOINT")
+        before = seconds_to_copy_in(connection)
+        empty(connection)
         with watching_memory(worker.pid, growth):
             imported = seconds_to_import(worker.url, file)
+        # Other work on the machine changes meanwhile.
+        copied = (before + seconds_to_copy_in(connection)) / 2
         connection.execute("VACUUM ANALYZE item")
         copied_out = seconds_to_copy_out(connection)
         with watching_memory(worker.pid, growth):
@@ -125,8 +126,14 @@ def test_import_and_export_beside_copy(engine: Engine, tmp_path: Path) -> None:
     assert max(growth) < MOST_GROWTH_MIB
 
 
+def empty(connection: psycopg.Connection) -> None:
+    connection.execute("TRUNCATE item RESTART IDENTITY")
+    connection.execute("CHECKPOINT")
+
+
 def seconds_to_copy_in(connection: psycopg.Connection) -> float:
     rows = [(item.name, item.description, item.price) for item in generate_items(ITEMS, seed=1)]
+    empty(connection)
     began = time.perf_counter()
     with connection.cursor() as cursor, cursor.copy("COPY item (name, description, price) FROM STDIN") as copy:
         for row in rows:
