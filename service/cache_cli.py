@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 from urllib.error import URLError
@@ -11,18 +10,16 @@ from urllib.request import urlopen
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
-from service.cache import Cache
 from service.cache.epoch import TRUST_SECONDS
 from service.cache.fenced import make_stamp
 from service.cache.scripts import entry_keys
 from service.catalogue import Catalogue
-from service.config import ConfigurationError, Settings, load_settings
-from service.database import EpochReader, make_engine, make_session_factory
+from service.config import ConfigurationError
+from service.database import EpochReader
 from service.entries import ITEM_KEY_PREFIX, LIST_KEY
-from service.redis_client import Client, LazyCluster, ask, connection_for, make_redis, run_id
+from service.redis_client import Client, LazyCluster, ask, connection_for, run_id
+from service.standalone import opened_catalogue
 
 app = typer.Typer(help="What the cache does, whether it tells the truth, and how to empty it.", no_args_is_help=True)
 
@@ -118,23 +115,3 @@ def fetch_counts(address: str) -> Counter[str]:
                     words = [family.name.removeprefix("cache_"), *(value for value in sample.labels.values() if value)]
                     counts[" ".join(words)] += sample.value  # type: ignore[assignment]
     return counts
-
-
-@contextmanager
-def opened_catalogue() -> Iterator[tuple[Catalogue, Client, EpochReader]]:
-    """The catalogue on the servers of the environment; what goes wrong with them becomes a ConfigurationError."""
-    settings = load_settings(Settings)
-    engine, epochs = make_engine(settings), EpochReader(settings)
-    sessions = make_session_factory(engine)
-    try:
-        with make_redis(settings) as client, sessions() as session:
-            cache = Cache(client, epochs, ttl_seconds=settings.cache_ttl_seconds)
-            yield Catalogue(session, sessions, cache), client, epochs
-    except (SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(getattr(error, "orig", error)).split())
-        raise ConfigurationError([f"PostgreSQL: {reason}"]) from error
-    except RedisError as error:
-        raise ConfigurationError([f"Redis: {error}"]) from error
-    finally:
-        epochs.close()
-        engine.dispose()

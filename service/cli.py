@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlmodel import Session
 
-from service import cache_cli
+from service import cache_cli, transfer_cli
 from service.cache import Cache
-from service.catalogue import Catalogue, expire_answers, expire_changes
+from service.catalogue import Catalogue
 from service.check import check_service, connect, find_redis_problem, require_database
 from service.config import ConfigurationError, DatabaseSettings, Settings, load_settings
 from service.database import EpochReader, make_session_factory
 from service.embedded import EmbeddedError
+from service.expiry import expire_answers, expire_changes
 from service.log import logging_config
 from service.redis_client import make_redis
 from service.seed import generate_items
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cache_cli.app, name="cache")
+app.command("import")(transfer_cli.import_file)
+app.command("export")(transfer_cli.export_file)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any that is free.")]
 

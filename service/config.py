@@ -34,6 +34,11 @@ MAX_OPERATIONS = 1000  # of a batch
 # as long as it may be and all of it characters that JSON escapes.
 MAX_KEY_LENGTH = 255
 MAX_ANSWER_BYTES = 64 * 1024**2
+# The longest item takes a tenth of it; a file without line feeds must not fill the memory.
+MAX_LINE_BYTES = 1024 * 1024
+# At once, in each worker process: they last long, and each has a connection for itself all the while.
+MAX_IMPORTS = 2
+MAX_EXPORTS = 2
 
 DATABASE_SCHEMES = ("postgresql", "postgresql+psycopg")
 # What a URL may not set, because a setting or the service itself does.

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
@@ -157,6 +158,26 @@ def retry_lost_connection(read: Callable[[], Result]) -> Result:
             raise
         log.warning("database.connection_lost", extra={"error": str(error.orig)})
     return read()
+
+
+@contextmanager
+def unhurried(session: Session) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's connection, whose statements may take any time until the transaction ends.
+
+    Errors of the driver become SQLAlchemy's, whoever used it.
+    """
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    connection = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
+    patience = getattr(connection, "patience_seconds", None)
+    try:
+        if patience is not None:
+            connection.patience_seconds = None  # type: ignore[attr-defined]
+        yield connection
+    except psycopg.Error as error:
+        raise DBAPIError.instance(None, None, error, psycopg.Error) from error
+    finally:
+        if patience is not None:
+            connection.patience_seconds = patience  # type: ignore[attr-defined]
 
 
 # libpq tells no code for these. "In recovery mode" is not among them: that server goes on as the same one.

@@ -12,11 +12,13 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.catalogue import Catalogue
+from service.database import TRIES
 from service.errors import MalformedPreconditionError, PreconditionRequiredError
 from service.preconditions import UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
 from service.redis_client import Client
 from service.web import idempotency
 from service.web.idempotency import Claim
+from service.web.streams import Transfers
 
 
 async def get_engine(request: Request) -> Engine:
@@ -40,8 +42,15 @@ async def get_session(request: Request) -> AsyncIterator[Session]:
         yield session
 
 
+async def get_transfers(request: Request) -> Transfers:
+    """What bounds imports and exports."""
+    transfers: Transfers = request.app.state.transfers
+    return transfers
+
+
 EngineDep = Annotated[Engine, Depends(get_engine)]
 RedisDep = Annotated[Client, Depends(get_redis)]
+TransfersDep = Annotated[Transfers, Depends(get_transfers)]
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 
@@ -111,11 +120,12 @@ class Once:
     catalogue: Catalogue
     claim: Claim | None
 
-    def __call__(self, work: Callable[[Catalogue], Response]) -> Response:
+    def __call__(self, work: Callable[[Catalogue], Response], *, tries: int = TRIES) -> Response:
         """What `work` responds, or responded the first time. It writes through the catalogue that it is given."""
         if self.claim is None:
             return work(self.catalogue)
-        return idempotency.replay(self.catalogue.once(self.claim, lambda unit: idempotency.keep(work(unit))))
+        answer = self.catalogue.once(self.claim, lambda unit: idempotency.keep(work(unit)), tries=tries)
+        return idempotency.replay(answer)
 
 
 async def get_once(catalogue: CatalogueDep, claim: Annotated[Claim | None, Depends(get_claim)]) -> Once:

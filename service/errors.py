@@ -5,25 +5,29 @@ ServiceError
 ├── MalformedPreconditionError  400
 ├── InvalidCursorError          400
 ├── InvalidIdempotencyKeyError  400
+├── BrokenUploadError           400
 ├── ItemNotFoundError           404
 ├── AddressNotFoundError        404
 ├── MethodNotAllowedError       405
+├── RequestTimeoutError         408
 ├── IdempotencyKeyInUseError    409
 ├── ChangesExpiredError         410
 ├── PreconditionFailedError     412
 ├── BodyTooLargeError           413
 ├── AddressTooLongError         414
 ├── UnsupportedMediaTypeError   415
+├── RejectedLinesError          422
 ├── InvalidRequestError         422
 ├── IdempotencyKeyReusedError   422
 ├── PreconditionRequiredError   428
 ├── HeadersTooLargeError        431
 ├── UnexpectedError             500
 ├── DatabaseUnavailableError    503
-└── NotReadyError               503
+├── NotReadyError               503
+└── TransfersBusyError          503
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Self
 
@@ -105,6 +109,14 @@ class InvalidIdempotencyKeyError(ServiceError):
     title = "Invalid idempotency key"
 
 
+class BrokenUploadError(ServiceError):
+    """The connection ended before the body did; nothing was changed."""
+
+    status = 400
+    slug = "broken-upload"
+    title = "Broken upload"
+
+
 class ItemNotFoundError(ServiceError):
     """No item has the id that was asked for."""
 
@@ -115,6 +127,14 @@ class ItemNotFoundError(ServiceError):
 
     def __init__(self, item_id: int) -> None:
         super().__init__(f"There is no item {item_id}.")
+
+
+class RequestTimeoutError(ServiceError):
+    """The client sent nothing more of a body that it had begun; nothing was changed."""
+
+    status = 408
+    slug = "request-timeout"
+    title = "Request timeout"
 
 
 class ChangesExpiredError(ServiceError):
@@ -141,6 +161,20 @@ class PreconditionFailedError(ServiceError):
     def __init__(self, item_id: int, tag: str) -> None:
         super().__init__(f"Item {item_id} is not as the request requires it to be. Read it anew, then decide.")
         self.headers = {"ETag": tag}
+
+
+class RejectedLinesError(ServiceError):
+    """Lines of an import are not items; nothing was imported."""
+
+    status = 422
+    slug = "rejected-lines"
+    title = "Rejected lines"
+
+    def __init__(self, lines: Sequence[Mapping[str, Any]], rejected: int) -> None:
+        """`lines` are the first of the `rejected` ones, each with `line`, `pointer`, `detail` and `content`."""
+        count = "1 line was" if rejected == 1 else f"{rejected:,} lines were"
+        super().__init__(f"{count} rejected, so nothing was imported; `errors` names the first {len(lines)}.")
+        self.extensions = {"rejected": rejected, "errors": lines}
 
 
 class PreconditionRequiredError(ServiceError):
@@ -297,3 +331,12 @@ class NotReadyError(ServiceError):
     def __init__(self, detail: str, parts: Mapping[str, str]) -> None:
         super().__init__(detail)
         self.extensions = parts
+
+
+class TransfersBusyError(ServiceError):
+    """This process runs as many imports, or exports, as it may at once."""
+
+    status = 503
+    slug = "transfers-busy"
+    title = "Transfers busy"
+    headers: Mapping[str, str] = {"Retry-After": "5"}

@@ -12,7 +12,7 @@ from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.redis_client import make_async_redis, make_redis
-from service.routers import batch, health, items, listing, metrics
+from service.routers import batch, health, items, listing, metrics, transfer
 from service.routers.cached import find_cached_route
 from service.web import docs_pages, problem_pages
 from service.web.cached_reads import CachedReads
@@ -20,6 +20,7 @@ from service.web.limits import RequestLimits
 from service.web.methods import add_method_handler
 from service.web.openapi import DocumentedAPI
 from service.web.problems import add_problem_handlers
+from service.web.streams import Transfers
 from service.web.turns import Turns
 
 # Their bodies may be of any length: they are read piece by piece.
@@ -41,6 +42,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.max_body_bytes = settings.max_body_bytes
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
+    app.state.transfers = Transfers(patience_seconds=settings.request_deadline_seconds)
     async_client = make_async_redis(settings) if settings.cache_fast_path else None
     hits = HitReader(async_client, cache) if async_client else None
     app.state.find_hit = hits and hits.find
@@ -73,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.turns = Turns()
     add_problem_handlers(app)
     add_method_handler(app)
+    app.include_router(transfer.router)
     app.include_router(listing.router)
     app.include_router(items.router)
     app.include_router(batch.router)

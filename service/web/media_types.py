@@ -52,6 +52,11 @@ def _read_content_type(given: list[str]) -> tuple[str, str]:
     return message.get_content_type(), charset.lower() if isinstance(charset, str) else ""
 
 
+def read_media_type(headers: Headers) -> str:
+    """The media type of a body that `check_media_type` lets through."""
+    return _read_content_type(headers.getlist("content-type"))[0]
+
+
 def _describe(method: str, accepted: Iterable[str]) -> Mapping[str, str]:
     offer = ", ".join(accepted)
     return {"Accept": offer} | ({ACCEPT_HEADERS[method]: offer} if method in ACCEPT_HEADERS else {})

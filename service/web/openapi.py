@@ -23,6 +23,7 @@ HEADERS = {
     "X-Total-Count": ("how many there are on all pages together", "integer", 1000),
     "Cache-Status": ("whether the cache gave the answer (RFC 9211)", "string", "service; hit"),
     "Retry-After": ("seconds after which it makes sense to try again", "integer", 1),
+    "Content-Disposition": ("a name for the file", "string", 'attachment; filename="items.csv"'),
     "Accept": ("the media types that are read here (RFC 9110, section 12.5.1)", "string", "application/json"),
     "Accept-Post": ("the media types that POST reads here", "string", "application/json"),
     "Accept-Patch": ("the media types that PATCH reads here (RFC 5789)", "string", "application/merge-patch+json"),

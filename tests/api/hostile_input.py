@@ -6,11 +6,12 @@ that part, the status of the answer, and with 422 the one place that `errors` mu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Literal
 
 from tests.api.raw_requests import HOST, Headers, RawRequest
 
-Shape = Literal["item", "patch", "other"]
+Shape = Literal["item", "patch", "other", "file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,14 @@ class Endpoint:
     path: str
     body: bytes | None = None
     shape: Shape = "other"
+    media_type: bytes = b"application/json"
 
     def request(self, item_id: int) -> RawRequest:
         """A request that is answered with success."""
         path = self.path.replace("{id}", str(item_id)).encode()
         if self.body is None:
             return RawRequest(self.method, path)
-        return RawRequest(self.method, path, headers=(HOST, JSON), chunks=(self.body,))
+        return RawRequest(self.method, path, headers=(HOST, (b"content-type", self.media_type)), chunks=(self.body,))
 
 
 ITEM = b'{"name": "Widget", "description": "A useful widget", "price": 10.99}'
@@ -43,6 +45,8 @@ ENDPOINTS = [
     Endpoint("DELETE", "/items/{id}"),
     Endpoint("POST", "/items/batch", b'{"operations": [{"op": "create", "item": %s}]}' % ITEM),
     Endpoint("GET", "/items/changes"),
+    Endpoint("GET", "/items/export"),
+    Endpoint("POST", "/items/import", ITEM, "file", b"application/x-ndjson"),
     Endpoint("GET", "/health/live"),
     Endpoint("GET", "/health/ready"),
     Endpoint("GET", "/metrics"),
@@ -79,7 +83,8 @@ class Attack:
             return "{id}" in endpoint.path
         if self.body is not None or self.name.startswith("type"):
             return endpoint.body is not None and endpoint.shape in self.shapes
-        return True
+        # A file is streamed, so it may be of any length.
+        return self.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or endpoint.shape != "file"
 
     def apply(self, endpoint: Endpoint, item_id: int) -> RawRequest:
         """The hostile request."""

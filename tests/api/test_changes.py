@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from service.catalogue import expire_changes
+from service.expiry import expire_changes
 from service.feed import FEED_POSITION
 from service.web.cursors import make_cursor, read_cursor
 from tests.unit.test_cursors import forge

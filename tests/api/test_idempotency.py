@@ -3,19 +3,18 @@
 from datetime import timedelta
 
 import pytest
-from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import text
 from sqlmodel import Session, col, func, select, update
 from starlette.testclient import TestClient
 
-from service.catalogue import expire_answers
+from service.expiry import expire_answers
 from service.models import Item, StoredAnswer
-from service.routers.items import create_item
 from service.testing.queries import Query
 from service.testing.watch import recording
 from tests.api.conftest import ClientWith
 
+CREATE = {"op": "create", "item": {"name": "Kettle", "price": 34.9}}
 KETTLE = {"name": "Kettle", "description": None, "price": 34.9}
 DAY = timedelta(hours=24)
 
@@ -168,12 +167,49 @@ def test_another_payload_under_the_same_key_is_422(
     assert count(session, Item) == 1
 
 
-def test_the_same_payload_on_another_path_under_the_same_key_is_422(client: TestClient, app: FastAPI) -> None:
-    app.add_api_route("/elsewhere/", create_item, methods=["POST"])
+def test_a_key_belongs_to_its_path(client: TestClient) -> None:
     post(client)
 
-    assert post(client, path="/elsewhere/").json()["type"] == "/problems/idempotency-key-reused"
-    assert post(client, "two", path="/elsewhere/").status_code == 200
+    answer = client.post("/items/batch", json={"operations": [CREATE]}, headers={"Idempotency-Key": "one"})
+
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/idempotency-key-reused")
+
+
+def test_a_batch_is_done_once_for_its_key(client: TestClient, session: Session) -> None:
+    answers = [
+        client.post("/items/batch", json={"operations": [CREATE, CREATE]}, headers={"Idempotency-Key": "batch"})
+        for _ in range(3)
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len({answer.content for answer in answers}) == 1
+    assert ["Idempotency-Replayed" in answer.headers for answer in answers] == [False, True, True]
+    assert count(session, Item) == 2
+
+
+def test_a_file_is_imported_once_for_its_key(client: TestClient, session: Session) -> None:
+    headers = {"Idempotency-Key": "file", "Content-Type": "text/csv"}
+    # As it is streamed, and so told from others only at its end.
+    answers = [
+        client.post("/items/import", content=iter([b"name,price\nA,1\n", end]), headers=headers)
+        for end in (b"B,2\n", b"B,2\n", b"B,3\n")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert [answer.json() for answer in answers[:2]] == [{"created": 2, "updated": 0, "rejected": 0}] * 2
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    assert answers[2].json()["type"] == "/problems/idempotency-key-reused"
+    assert count(session, Item) == 2
+
+
+def test_a_rejected_file_leaves_its_key_free(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "file", "Content-Type": "text/csv"}
+    answers = [
+        client.post("/items/import", content=content, headers=headers)
+        for content in (b"name,price\nA,x\n", b"name,price\nA,1\n")
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 200]
 
 
 def test_a_request_that_was_refused_leaves_its_key_free(client: TestClient) -> None:
@@ -226,7 +262,7 @@ def test_each_new_key_takes_ten_that_expired_along(client: TestClient, session: 
 def test_expiry_removes_what_has_expired_and_nothing_else(
     client: TestClient, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.catalogue.EXPIRY_BATCH", 2)
+    monkeypatch.setattr("service.expiry.EXPIRY_BATCH", 2)
     for n in range(15):
         post(client, f"old-{n}")
     age(session, DAY)

@@ -97,6 +97,6 @@ def test_the_documentation_shows_the_path_of_an_item_without_its_pattern(app: Fa
     document = app.openapi()
 
     assert "/items/{item_id}" in document["paths"]
-    (parameter,) = document["paths"]["/items/{item_id}"]["get"]["parameters"]
+    parameter, *_ = document["paths"]["/items/{item_id}"]["get"]["parameters"]
     assert (parameter["name"], parameter["in"], parameter["required"]) == ("item_id", "path", True)
     assert parameter["schema"]["type"] == "integer"

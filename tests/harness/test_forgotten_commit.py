@@ -9,12 +9,12 @@ import pytest
 from tests.harness.conftest import ROOT
 
 # Writes are committed here and nowhere else.
-CATALOGUE = Path("service/catalogue.py")
+UNIT_OF_WORK = Path("service/unit_of_work.py")
 COPIED = ("service", "migrations", "tests", "pyproject.toml", "alembic.ini")
 
 
 def commit_lines() -> list[int]:
-    tree = ast.parse((ROOT / CATALOGUE).read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / UNIT_OF_WORK).read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     return sorted(node.lineno for node in calls if ast.unparse(node.func).endswith(".commit"))
 
@@ -35,7 +35,7 @@ def copy_project(target: Path) -> None:
 def test_the_suite_notices(pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch, line: int) -> None:
     copy_project(pytester.path)
     inner_environment.setenv("PYTHONPATH", str(pytester.path))
-    module = pytester.path / CATALOGUE
+    module = pytester.path / UNIT_OF_WORK
     lines = module.read_text(encoding="utf-8").splitlines(keepends=True)
     indentation = lines[line - 1][: -len(lines[line - 1].lstrip())]
     lines[line - 1] = f"{indentation}pass\n"

@@ -36,13 +36,13 @@ def calls_of(method: str, file: Path) -> list[int]:
     ]
 
 
-def test_only_the_catalogue_commits() -> None:
+def test_only_the_unit_of_work_commits() -> None:
     # The kit's own transactions are its business.
     files = [
         file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in {"testing", "embedded"}
     ]
 
-    assert {file.name for file in files if calls_of("commit", file)} == {"catalogue.py"}
+    assert {file.name for file in files if calls_of("commit", file)} == {"unit_of_work.py"}
     # Leaving the block of a `begin()` commits too. Migrations and sample items are one transaction, before any request.
     assert {file.name for file in files if calls_of("begin", file)} == {"up.py"}
 
@@ -62,7 +62,7 @@ def test_the_statements_of_crud_end_no_transaction() -> None:
     "module",
     [
         *("catalogue", "batch", "crud", "entries", "operations", "cache", "models", "schemas", "database"),
-        *("errors", "config", "preconditions"),
+        *("errors", "config", "preconditions", "transfer", "unit_of_work", "expiry", "feed", "filters"),
     ],
 )
 def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str) -> None:

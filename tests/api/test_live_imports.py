@@ -1,0 +1,161 @@
+"""Imports of a real server whose clients are slow, rude, or gone."""
+
+import json
+import socket
+import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from sqlalchemy import Engine
+
+from service.testing.live import LiveServer
+from tests.factories import ItemFactory
+from tests.transfers import COPYING, LINE, NDJSON, STAGED, TERMINATE_COPYING, ask, resident_bytes, uploading
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.db(isolation="clone")
+
+DEADLINE_SECONDS = 5
+MEGABYTE = 1024 * 1024
+ITEM = {"name": "Ordinary", "price": 1}
+
+
+def assert_nothing_is_left(engine: Engine, url: str) -> None:
+    wait_until(lambda: ask(engine, COPYING) == 0 and ask(engine, STAGED) == 0, seconds=10)
+    assert requests.get(f"{url}/items/", timeout=5).json() == []
+    # As many as may run at once find their place again.
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(uploading(url)) for _ in range(2)]
+        assert [upload.finish()[0] for upload in uploads] == [200, 200]
+
+
+def test_a_truncated_upload_imports_nothing(live_server: LiveServer, engine: Engine) -> None:
+    for _ in range(3):
+        with uploading(live_server.url, LINE * 10_000):
+            wait_until(lambda: ask(engine, COPYING) == 1, seconds=10)
+        wait_until(lambda: ask(engine, COPYING) == 0, seconds=10)
+
+    assert_nothing_is_left(engine, live_server.url)
+
+
+def test_an_upload_shorter_than_it_said_imports_nothing(live_server: LiveServer, engine: Engine) -> None:
+    address = urlsplit(live_server.url)
+    with socket.create_connection((address.hostname, address.port)) as client:
+        client.sendall(
+            b"POST /items/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Length: 100\r\n\r\n"
+            b"name,price\nA,1\n"
+        )
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+
+    assert_nothing_is_left(engine, live_server.url)
+
+
+def test_a_client_that_stops_sending_is_answered_408_within_the_deadline(
+    live_server: LiveServer, engine: Engine
+) -> None:
+    with uploading(live_server.url) as upload:
+        began = time.monotonic()
+        status, body = upload.read_answer()
+        elapsed = time.monotonic() - began
+        assert upload.is_closed()
+
+    assert (status, body) == (
+        408,
+        {
+            "type": "/problems/request-timeout",
+            "title": "Request timeout",
+            "status": 408,
+            "detail": "Nothing more of the body came for 5 s.",
+            "instance": "/items/import",
+        },
+    )
+    assert elapsed < DEADLINE_SECONDS + 2
+    assert_nothing_is_left(engine, live_server.url)
+
+
+def test_a_line_of_a_gigabyte_is_answered_early_and_takes_no_memory(live_server: LiveServer, engine: Engine) -> None:
+    with uploading(live_server.url) as warm:
+        assert warm.finish()[0] == 200
+    before = resident_bytes(live_server.process.pid)
+    sent = 0
+    with uploading(live_server.url, b'{"name": "') as upload:
+        while sent < 1024 * MEGABYTE and not upload.is_answered():
+            upload.send(b"x" * MEGABYTE)
+            sent += MEGABYTE
+        status, body = upload.read_answer()
+
+    assert status == 422
+    assert body["rejected"] == 1
+    assert sent < 100 * MEGABYTE
+    assert resident_bytes(live_server.process.pid) - before < 30 * MEGABYTE
+    requests.delete(f"{live_server.url}/items/1", timeout=5)
+    assert_nothing_is_left(engine, live_server.url)
+
+
+def test_a_client_that_sends_on_after_the_answer_can_still_read_it(live_server: LiveServer) -> None:
+    content = b"name,colour\n" + b"A,red\n" * 5_000_000
+
+    answer = requests.post(
+        f"{live_server.url}/items/import", data=content, headers={"Content-Type": "text/csv"}, timeout=30
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["line"] == 1
+
+
+def test_ordinary_writes_do_not_wait_for_an_upload(live_server: LiveServer, engine: Engine) -> None:
+    item_id = ItemFactory.create(name="Old").id
+    with uploading(live_server.url, json.dumps({**ITEM, "id": item_id, "name": "New"}).encode() + b"\n") as upload:
+        wait_until(lambda: ask(engine, COPYING) == 1, seconds=10)
+        written = requests.put(f"{live_server.url}/items/{item_id}", json=ITEM, timeout=5)
+        created = requests.post(f"{live_server.url}/items/", json=ITEM, timeout=5)
+
+        assert (written.status_code, created.status_code) == (200, 200)
+        assert upload.finish() == (200, {"created": 0, "updated": 1, "rejected": 0})
+
+    item = requests.get(f"{live_server.url}/items/{item_id}", timeout=5).json()
+    assert (item["name"], item["version"]) == ("New", 3)
+
+
+def test_imports_beyond_those_that_may_run_are_turned_away_and_others_served(
+    live_server: LiveServer, engine: Engine
+) -> None:
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(uploading(live_server.url)) for _ in range(2)]
+        wait_until(lambda: ask(engine, COPYING) == 2, seconds=10)
+
+        refused = requests.post(f"{live_server.url}/items/import", data=LINE, headers=NDJSON, timeout=5)
+        served = requests.post(f"{live_server.url}/items/", json=ITEM, timeout=5)
+
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert served.status_code == 200
+        assert [upload.finish()[0] for upload in uploads] == [200, 200]
+
+
+def test_an_import_whose_connection_to_postgresql_is_lost_is_503(live_server: LiveServer, engine: Engine) -> None:
+    with uploading(live_server.url, LINE * 10_000) as upload:
+        wait_until(lambda: ask(engine, TERMINATE_COPYING) == 1, seconds=10)
+        upload.send(LINE * 100_000)
+        status, body = upload.finish()
+
+    assert (status, body["type"]) == (503, "/problems/database-unavailable")
+    assert_nothing_is_left(engine, live_server.url)
+
+
+def test_an_upload_may_take_longer_than_a_transaction_may_be_idle(live_server: LiveServer) -> None:
+    with uploading(live_server.url) as upload:
+        began = time.monotonic()
+
+        def send_for_long() -> bool:
+            upload.send(LINE)
+            return time.monotonic() - began > DEADLINE_SECONDS + 2
+
+        wait_until(send_for_long, seconds=DEADLINE_SECONDS + 5)
+        status, body = upload.finish()
+
+    assert status == 200
+    assert isinstance(body["created"], int)
+    assert body["created"] > 1
