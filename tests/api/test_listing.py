@@ -1,67 +1,20 @@
 """The list: its filters, sorts, pages and totals."""
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any
-
 import pytest
 from httpx2 import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 from service.models import Item
-from service.web.cursors import MAX_CURSOR_LENGTH
+from tests.api.lists import SORTS, ids, next_address, walk
 from tests.factories import ItemFactory
-from tests.unit.test_cursors import forge
-
-COLUMNS = ["id", "name", "price", "created_at", "updated_at"]
-SORTS = [f"{sign}{column}" for column in COLUMNS for sign in ("", "-")]
-
-
-def next_address(response: Response) -> str | None:
-    """The address of the next page, or None on the last."""
-    link = response.links.get("next")
-    return link["url"] if link else None
-
-
-def walk(client: TestClient, address: str | None) -> list[list[dict[str, Any]]]:
-    """All pages from `address` on."""
-    pages = []
-    while address is not None:
-        response = client.get(address)
-        assert response.status_code == 200, response.text
-        pages.append(response.json())
-        address = next_address(response)
-    return pages
-
-
-def ids(response: Response) -> list[int]:
-    assert response.status_code == 200, response.text
-    return [item["id"] for item in response.json()]
 
 
 def faults(response: Response) -> list[str]:
     assert (response.status_code, response.headers["Content-Type"]) == (422, "application/problem+json")
     return [error["pointer"] for error in response.json()["errors"]]
-
-
-@pytest.fixture
-def shelf(session: Session) -> list[Item]:
-    """Twelve items of three names, prices and times each, so that every sort has ties."""
-    stored = ItemFactory.create_batch(12)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    session.execute(text("ALTER TABLE item DISABLE TRIGGER item_count_version"))
-    for number, item in enumerate(stored):
-        item.name, item.price = f"name {number % 3}", Decimal(number // 4) / 10
-        item.created_at = start + timedelta(microseconds=number % 4)
-        item.updated_at = start + timedelta(days=number % 2)
-    session.commit()
-    session.execute(text("ALTER TABLE item ENABLE TRIGGER item_count_version"))
-    session.commit()
-    return stored
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -317,99 +270,3 @@ def test_a_parameter_that_makes_no_sense_is_refused_by_name(client: TestClient, 
 
     assert faults(response) == [pointer]
     assert response.json()["errors"][0]["detail"]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"sort": "-price"},
-        {"sort": "name"},
-        {"sort": None},
-        {"q": "other"},
-        {"q": None},
-        {"max_price": "100"},
-        {"name": "name 1"},
-    ],
-    ids=str,
-)
-@pytest.mark.usefixtures("shelf")
-def test_a_cursor_belongs_to_its_filter_and_sort(client: TestClient, change: dict[str, str | None]) -> None:
-    parameters = {"limit": "2", "sort": "price", "q": "name"}
-    cursor = client.get("/items/", params=parameters).links["next"]["url"].rpartition("=")[2]
-    changed = {name: value for name, value in {**parameters, **change}.items() if value is not None}
-
-    response = client.get("/items/", params={**changed, "cursor": cursor})
-
-    assert_invalid_cursor(response)
-
-
-@pytest.mark.usefixtures("shelf")
-def test_pages_of_one_walk_may_differ_in_length_and_in_how_a_filter_is_written(client: TestClient) -> None:
-    first = client.get("/items/?limit=2&min_price=0.1&updated_since=2026-01-01T00:00:00Z")
-    cursor = first.links["next"]["url"].rpartition("=")[2]
-
-    rest = client.get(f"/items/?min_price=0.10&updated_since=2026-01-01T01:00:00%2B01:00&sort=id&cursor={cursor}")
-
-    assert len(set(ids(first) + ids(rest))) == 8
-
-
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        *("", "x", "AAAA", "null", "MQ", "0", "-1", "\0", "ü", "\U0010ffff", "a b", "../..", "=" * 4, "A" * 2000),
-        "A" * (MAX_CURSOR_LENGTH + 1),
-        *(forge(content, 'items {"sort":"id"}') for content in (b"[0]", b"[-1]", b"[9223372036854775808]", b'["1"]')),
-        *(forge(content, 'items {"sort":"id"}') for content in (b"[true]", b"[1.0]", b"[1,1]", b"[]", b"1", b"[null]")),
-    ],
-    ids=lambda cursor: ascii(cursor)[:20],
-)
-def test_a_cursor_that_is_none_is_refused(client: TestClient, cursor: str) -> None:
-    assert_invalid_cursor(client.get("/items/", params={"cursor": cursor}))
-
-
-@pytest.mark.parametrize(
-    ("sort", "content"),
-    [
-        ("name", r'["\ud800",1]'),
-        ("name", r'["a\u0000b",1]'),
-        ("name", f'["{"x" * 201}",1]'),
-        ("name", "[1,1]"),
-        ("price", '["NaN",1]'),
-        ("price", '["1e999",1]'),
-        ("price", '["-1",1]'),
-        ("price", '["0.001",1]'),
-        ("created_at", '["9999-12-31T23:59:59-23:59",1]'),
-        ("created_at", '["2026-01-01T00:00:00",1]'),
-        ("-updated_at", '["infinity",1]'),
-        ("-updated_at", '["2026-01-01T00:00:00Z",0]'),
-    ],
-)
-def test_a_forged_cursor_is_refused_before_it_reaches_the_database(client: TestClient, sort: str, content: str) -> None:
-    forged = forge(content.encode(), f'items {{"sort":"{sort}"}}')
-
-    assert_invalid_cursor(client.get("/items/", params={"sort": sort, "cursor": forged}))
-
-
-def test_a_forged_cursor_can_only_name_a_position(client: TestClient, shelf: list[Item]) -> None:
-    forged = forge(f"[{shelf[9].id}]".encode(), 'items {"sort":"id"}')
-
-    assert ids(client.get("/items/", params={"cursor": forged})) == [item.id for item in shelf[10:]]
-
-
-def test_a_cursor_outlives_the_item_that_it_stands_on(client: TestClient, shelf: list[Item]) -> None:
-    first = client.get("/items/?limit=3")
-    client.delete(f"/items/{shelf[2].id}")
-
-    assert ids(client.get(next_address(first) or ""))[0] == shelf[3].id
-
-
-def assert_invalid_cursor(response: Response) -> None:
-    assert response.status_code == 400
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.json() == {
-        "type": "/problems/invalid-cursor",
-        "title": "Invalid cursor",
-        "status": 400,
-        "detail": "The cursor is damaged, or belongs to another filter, sort or release. Start again without a cursor.",
-        "instance": "/items/",
-    }

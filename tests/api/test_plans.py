@@ -17,7 +17,7 @@ from service.entries import PAGE
 from service.feed import Snapshot
 from service.filters import ItemFilter, Sort, position_of
 from service.testing.data import db_data
-from tests.api.test_listing import SORTS
+from tests.api.lists import SORTS
 
 ROWS = 10_000
 FILL = text("""

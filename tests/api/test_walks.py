@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-from tests.api.test_changes import Follower
-from tests.api.test_listing import SORTS
+from tests.api.following import Follower
+from tests.api.lists import SORTS
 
 pytestmark = pytest.mark.db(isolation="clone")
 
