@@ -22,7 +22,8 @@ from service.catalogue import Catalogue
 from service.config import ConfigurationError, Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
 from service.entries import ITEM_KEY_PREFIX, LIST_KEY
-from service.redis_client import Client, LazyCluster, ask, connection_for, make_redis, run_id
+from service.redis_client import Client, ask, connection_for, make_redis, run_id
+from service.redis_cluster import LazyCluster
 
 app = typer.Typer(help="What the cache does, whether it tells the truth, and how to empty it.", no_args_is_help=True)
 
