@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from service.embedded import RedisServer
+from service.embedded.binaries import Wheel
+from tests.cache.builds import USUAL_BUILD
 from tests.cache.workers import StartWorker, Worker, running_worker
 
 
@@ -19,9 +21,16 @@ def database_url(engine: Engine) -> str:
 
 
 @pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
+def build(request: pytest.FixtureRequest) -> Wheel:
+    """The server program of the test; `on_every_build` gives one after the other."""
+    wheel: Wheel = getattr(request, "param", USUAL_BUILD)
+    return wheel
+
+
+@pytest.fixture
+def own_redis(build: Wheel) -> Iterator[RedisServer]:
     """A Redis of this test alone, reached by TCP."""
-    with RedisServer.start(port=0) as server:
+    with RedisServer.start(port=0, wheel=build) as server:
         yield server
 
 
