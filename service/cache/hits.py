@@ -93,6 +93,10 @@ class _Rounds:
             return await self._ask_once(keys)
 
     async def _ask_once(self, keys: list[str]) -> list[tuple[bytes | None, bytes | None]]:
+        if not self._connection.is_connected:
+            # Sending would connect as well, but to localhost where Sentinel has not been asked yet.
+            connect: Any = self._connection.connect  # untyped
+            await connect()
         # One MGET for each: on a Cluster, the entries of a node are in many slots.
         commands: Any = self._connection.pack_commands([("MGET", *entry_keys(key)[:2]) for key in keys])
         await self._connection.send_packed_command(commands)
