@@ -35,7 +35,7 @@ def stats(addresses: Addresses = None) -> None:
     """Add up what the servers of the fleet have counted since they started."""
     counts: Counter[str] = Counter()
     for address in addresses or ["http://127.0.0.1:8000/metrics"]:
-        counts += fetch_counts(address)
+        counts.update(fetch_counts(address))  # a sum would drop what is 0
     reads = sum(number for name, number in counts.items() if name.startswith("reads "))
     hits = counts["reads hit"]
     typer.echo(
@@ -94,7 +94,8 @@ class Audit:
         scanned = self.client.find() if isinstance(self.client, LazyCluster) else self.client
         for name in scanned.scan_iter(match=f"{ITEM_KEY_PREFIX}[0-9]*", count=1000):
             yield name.decode()
-        yield LIST_KEY
+        if scanned.exists(LIST_KEY):
+            yield LIST_KEY
 
     def _find_trusted(self, key: str) -> bytes | None:
         names = entry_keys(key)[:2]

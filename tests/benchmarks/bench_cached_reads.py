@@ -134,7 +134,7 @@ def serving(name: str, environment: dict[str, str]) -> Iterator[Server]:
         [*first_core(), sys.executable, "-m", "uvicorn", APPLICATIONS[name], *options], cwd=ROOT, env=environment
     )
     try:
-        wait_until(lambda: answers(port), seconds=30)
+        wait_until(lambda: answers(port), seconds=60)
         yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
