@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from service.embedded import RedisServer
-from tests.cache.clients import StartClient, warm
+from tests.cache.clients import StartClient, find_together_on_the_loop, warm
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -66,6 +66,20 @@ def test_a_hit_needs_no_thread(start_client: StartClient, engine: Engine) -> Non
         assert not slow.done()
         locker.rollback()
         assert slow.result().status_code == 200
+
+
+def test_an_answer_that_is_an_error_belongs_to_its_own_key(start_client: StartClient, own_redis: RedisServer) -> None:
+    client = start_client()
+    warm(client)
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as administrator:
+        genuine = administrator.get("item_cache:1")
+        administrator.acl_setuser("default", reset_keys=True, keys=["item_cache:1", "{item_cache:1}:*"])
+
+    for _ in range(2):
+        for keys in (["item_cache:1", "all_items_cache"], ["all_items_cache", "item_cache:1"]):
+            found = find_together_on_the_loop(client, *keys)
+
+            assert dict(zip(keys, found, strict=True)) == {"item_cache:1": genuine, "all_items_cache": None}
 
 
 def test_a_tag_answers_304_and_an_outdated_one_200(start_client: StartClient) -> None:
