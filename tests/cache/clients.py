@@ -29,8 +29,7 @@ def find_together_on_the_loop(client: TestClient, *keys: str) -> list[bytes | No
     app: Any = client.app
 
     async def find_all() -> list[bytes | None]:
-        return await asyncio.gather(*(app.state.find_hit(key) for key in keys))
+        return list(await asyncio.gather(*(app.state.find_hit(key) for key in keys)))
 
     assert client.portal is not None
-    found: list[bytes | None] = client.portal.call(find_all)
-    return found
+    return client.portal.call(find_all)
