@@ -18,7 +18,8 @@ from service.catalogue import Catalogue
 from service.config import ConfigurationError
 from service.database import EpochReader
 from service.entries import ITEM_KEY_PREFIX, LIST_KEY
-from service.redis_client import Client, LazyCluster, ask, connection_for, run_id
+from service.redis_client import Client, ask, connection_for, run_id
+from service.redis_cluster import LazyCluster
 from service.standalone import opened_catalogue
 
 app = typer.Typer(help="What the cache does, whether it tells the truth, and how to empty it.", no_args_is_help=True)
@@ -31,7 +32,7 @@ def stats(addresses: Addresses = None) -> None:
     """Add up what the servers of the fleet have counted since they started."""
     counts: Counter[str] = Counter()
     for address in addresses or ["http://127.0.0.1:8000/metrics"]:
-        counts += fetch_counts(address)
+        counts.update(fetch_counts(address))  # a sum would drop what is 0
     reads = sum(number for name, number in counts.items() if name.startswith("reads "))
     hits = counts["reads hit"]
     typer.echo(
@@ -90,7 +91,8 @@ class Audit:
         scanned = self.client.find() if isinstance(self.client, LazyCluster) else self.client
         for name in scanned.scan_iter(match=f"{ITEM_KEY_PREFIX}[0-9]*", count=1000):
             yield name.decode()
-        yield LIST_KEY
+        if scanned.exists(LIST_KEY):
+            yield LIST_KEY
 
     def _find_trusted(self, key: str) -> bytes | None:
         names = entry_keys(key)[:2]

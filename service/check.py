@@ -11,7 +11,7 @@ from redis import TimeoutError as RedisTimeoutError
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
-from service.cache import rehearse
+from service.cache import COMMANDS, rehearse
 from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings, mask_url
 from service.database import describe_schema_lag, find_schema_revision, make_engine
 from service.entries import item_key
@@ -181,6 +181,9 @@ def _describe_redis_failure(settings: Settings, error: RedisError) -> str:
     if isinstance(error, AuthenticationError):
         # A server that wants a password answers the greeting with a lecture on its protocol.
         reason = "it wants another user or password"
+    elif any(words in reason for words in ("has no permissions", "can't run this command")):
+        # In the words of Redis before 7, a script that was refused a command does not say which.
+        reason = f"{reason}; the cache uses {', '.join(COMMANDS)}"
     elif isinstance(error, RedisTimeoutError) and url.startswith("rediss"):
         # One that does not speak TLS takes our greeting for a command, and waits for its end.
         reason = f"{reason}; perhaps it does not speak TLS, and the scheme should be redis"

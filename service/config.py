@@ -53,10 +53,16 @@ REDIS_GROUPS = {
     "redis+sentinel": "redis+sentinel://[user:password@]host:port[,host:port ...]/service[/database]",
     "redis+cluster": "redis+cluster://[user:password@]host:port[,host:port ...]",
 }
+# With TLS, to the sentinels as well.
+REDIS_GROUPS |= {
+    scheme.replace("redis", "rediss"): f"{form.replace('redis', 'rediss', 1)}[?ssl_...=...]"
+    for scheme, form in REDIS_GROUPS.items()
+}
 _HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 _MANY_HOSTS = re.compile(
-    r"redis\+(?P<kind>sentinel|cluster)://(?:(?P<username>[^:@/]*):(?P<password>[^@/]*)@)?"
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?:(?P<username>[^:@/]*):(?P<password>[^@/]*)@)?"
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)/?(?P<service>[\w.-]+)?(?:/(?P<database>\d+))?"
+    r"(?:\?(?P<query>ssl_\w+=[^&]*(?:&ssl_\w+=[^&]*)*))?"
 )
 
 
@@ -113,36 +119,49 @@ def _check_database_url(value: SecretStr) -> SecretStr:
 
 @dataclass(frozen=True, slots=True)
 class RedisHosts:
-    """A REDIS_URL that names several hosts: a cluster's nodes, or the sentinels that watch over `service`."""
+    """A REDIS_URL that names several hosts: a cluster's nodes, or the sentinels that watch over `service`.
+
+    `options_url` has the scheme and the options alone, in a form that redis-py reads: for TLS.
+    """
 
     kind: str
     hosts: list[tuple[str, int]]
     credentials: dict[str, str]
     service: str
     database: int
+    options_url: str
 
 
 def split_hosts(url: str) -> RedisHosts | None:
-    """What a `redis+sentinel://` or `redis+cluster://` URL names; None for one of another form."""
+    """What a URL of a scheme in REDIS_GROUPS names; None for one of another form."""
     found = _MANY_HOSTS.fullmatch(url)
     if found is None or (found["kind"] == "sentinel") != bool(found["service"]):
         return None
+    if found["query"] and found["scheme"] == "redis":
+        return None
     hosts = [host.rsplit(":", 1) for host in found["hosts"].split(",")]
-    credentials = {name: unquote(found[name]) for name in ("username", "password") if found[name]}
-    addresses = [(host.strip("[]"), int(port)) for host, port in hosts]
-    return RedisHosts(found["kind"], addresses, credentials, found["service"] or "", int(found["database"] or 0))
+    return RedisHosts(
+        kind=found["kind"],
+        hosts=[(host.strip("[]"), int(port)) for host, port in hosts],
+        credentials={name: unquote(found[name]) for name in ("username", "password") if found[name]},
+        service=found["service"] or "",
+        database=int(found["database"] or 0),
+        options_url=f"{found['scheme']}://?{found['query'] or ''}",
+    )
 
 
 def _check_redis_url(value: SecretStr) -> SecretStr:
-    scheme = value.get_secret_value().partition("://")[0]
+    text = value.get_secret_value()
+    scheme = text.partition("://")[0]
     if scheme in REDIS_GROUPS:
-        if split_hosts(value.get_secret_value()) is None:
+        if (several := split_hosts(text)) is None:
             raise PydanticCustomError("url", "expected {expected}", {"expected": REDIS_GROUPS[scheme]})
-        return value
-    _read_url(value, REDIS_SCHEMES)
-    _check_redis_options(value.get_secret_value())
+        text = several.options_url
+    else:
+        _read_url(value, REDIS_SCHEMES)
+        _check_redis_options(text)
     try:
-        redis.ConnectionPool.from_url(value.get_secret_value()).make_connection()  # which connects to nothing yet
+        redis.ConnectionPool.from_url(text).make_connection()  # which connects to nothing yet
     except (TypeError, ValueError, redis.RedisError) as error:  # whose words may hold the password
         raise PydanticCustomError("url", "expected a URL whose port and options redis-py knows") from error
     return value

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from service.cache import Cache, HitReader
 from service.config import Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
-from service.redis_client import make_async_redis, make_redis
+from service.redis_client import make_loop_connections, make_redis
 from service.routers import batch, health, items, listing, metrics, transfer
 from service.routers.cached import find_cached_route
 from service.web import docs_pages, problem_pages
@@ -43,8 +43,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds, registry=app.state.metrics)
     app.state.cache = cache
     app.state.transfers = Transfers(patience_seconds=settings.request_deadline_seconds)
-    async_client = make_async_redis(settings) if settings.cache_fast_path else None
-    hits = HitReader(async_client, cache) if async_client else None
+    hits = HitReader(make_loop_connections(settings, client), cache) if settings.cache_fast_path else None
     app.state.find_hit = hits and hits.find
     cache.start()
     try:

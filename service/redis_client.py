@@ -1,10 +1,9 @@
 """The one way to Redis. Every connection knows which server process it reached, and refuses one that cannot serve."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import redis
 import redis.asyncio
@@ -12,14 +11,15 @@ from redis.asyncio.connection import AbstractConnection as AsyncConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from service.config import Settings, split_hosts
+from service.config import RedisHosts, Settings, split_hosts
+from service.redis_cluster import LazyCluster
 
 Command = tuple[bytes | str | int, ...]
+Address = tuple[str, int]
 OLDEST_VERSION = (6, 2)
 
 
@@ -46,54 +46,6 @@ class UnfitServerError(redis.ConnectionError):
     """Something answers that is not the primary of a Redis that we know how to use."""
 
 
-class LazyCluster:
-    """A Redis Cluster. It looks for the nodes at the first use, as the other clients do, and after `forget`."""
-
-    def __init__(self, nodes: list[tuple[str, int]], **options: object) -> None:
-        self._nodes = nodes
-        self._options = options
-        self._found: Any = None
-        self._lock = Lock()
-
-    def find(self) -> Any:  # noqa: ANN401  # redis-py leaves most of RedisCluster untyped
-        """The cluster as it was found last; raises RedisError."""
-        with self._lock:
-            if self._found is None:
-                # The client keeps connections in its nodes.
-                nodes = [_untyped(ClusterNode)(*node) for node in self._nodes]
-                self._found = _untyped(redis.RedisCluster)(
-                    startup_nodes=nodes, retry=Retry(NoBackoff(), 0), **self._options
-                )
-            return self._found
-
-    def forget(self) -> None:
-        """Look for the nodes again at the next use."""
-        with self._lock:
-            found, self._found = self._found, None
-        if found is not None:
-            found.close()
-
-    def ping(self) -> object:
-        """Raise RedisError unless every primary answers."""
-        return self.find().ping(target_nodes=redis.RedisCluster.PRIMARIES)
-
-    def info(self) -> dict[str, Any]:
-        """What the node of an arbitrary key answers to INFO."""
-        cluster = self.find()
-        answer: dict[str, Any] = cluster.get_redis_connection(cluster.get_node_from_key("")).info()
-        return answer
-
-    def close(self) -> None:
-        """Close every connection."""
-        self.forget()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 Client = redis.Redis | LazyCluster
 
 
@@ -106,28 +58,81 @@ def make_redis(settings: Settings) -> Client:
     options = {**_connection_options(settings), "redis_connect_func": _meet}
     if (several := split_hosts(url)) is None:
         return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    options |= several.credentials | _tls_options(several)
     if several.kind == "cluster":
-        return LazyCluster(several.hosts, **several.credentials, **options)
-    sentinels = _untyped(Sentinel)(several.hosts, sentinel_kwargs=_connection_options(settings))
+        return LazyCluster(several.hosts, **options)
+    sentinels = _untyped(Sentinel)(several.hosts, sentinel_kwargs=_sentinel_options(settings, several))
     client: redis.Redis = sentinels.master_for(
-        several.service, retry=Retry(NoBackoff(), 0), db=several.database, **several.credentials, **options
+        several.service, retry=Retry(NoBackoff(), 0), db=several.database, **options
     )
     return client
 
 
-def make_async_redis(settings: Settings) -> redis.asyncio.Redis | None:
-    """The same for the event loop; None for a Cluster, whose hits are answered in threads."""
+class LoopConnections:
+    """Connections for the event loop, one to each server: made when a key that it has is first asked for."""
+
+    def __init__(
+        self,
+        connect: Callable[[Address], AsyncConnection],
+        locate: Callable[[str], Address | None] = lambda _key: ("", 0),
+        finders: Iterable[redis.asyncio.Redis] = (),
+    ) -> None:
+        self._connect = connect
+        self._locate = locate
+        self._finders = finders
+        self._connections: dict[Address, AsyncConnection] = {}
+
+    def find(self, key: str) -> AsyncConnection | None:
+        """The connection to the server of `key`; None while nobody has found out which that is."""
+        address = self._locate(key)
+        if address is None:
+            return None
+        if address not in self._connections:
+            self._connections[address] = self._connect(address)
+        return self._connections[address]
+
+    async def close(self) -> None:
+        """Close them."""
+        for connection in self._connections.values():
+            await connection.disconnect()
+        for finder in self._finders:
+            await finder.aclose()
+
+
+def make_loop_connections(settings: Settings, client: Client) -> LoopConnections:
+    """As `make_redis`, for the event loop; the nodes of a Cluster are where `client` found them."""
     url = settings.redis_url.get_secret_value()
-    options = {**_connection_options(settings), "redis_connect_func": _meet_async}
+    options = {**_connection_options(settings), "redis_connect_func": _meet_async, "retry": AsyncRetry(NoBackoff(), 0)}
     if (several := split_hosts(url)) is None:
-        return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **options)
-    if several.kind == "cluster":
-        return None
-    sentinels = _untyped(AsyncSentinel)(several.hosts, sentinel_kwargs=_connection_options(settings))
-    client: redis.asyncio.Redis = sentinels.master_for(
-        several.service, retry=AsyncRetry(NoBackoff(), 0), db=several.database, **several.credentials, **options
-    )
-    return client
+        single = redis.asyncio.Redis.from_url(url, **options)
+        return LoopConnections(lambda _address: _connection_of(single))
+    options |= several.credentials | _tls_options(several)
+    if isinstance(client, LazyCluster):
+        return LoopConnections(
+            lambda address: _connection_of(redis.asyncio.Redis(host=address[0], port=address[1], **options)),
+            client.find_address,
+        )
+    sentinels = _untyped(AsyncSentinel)(several.hosts, sentinel_kwargs=_sentinel_options(settings, several))
+    primary = sentinels.master_for(several.service, db=several.database, **options)
+    return LoopConnections(lambda _address: _connection_of(primary), finders=sentinels.sentinels)
+
+
+def _connection_of(client: redis.asyncio.Redis) -> AsyncConnection:
+    pool: Any = client.connection_pool  # untyped
+    connection: AsyncConnection = pool.make_connection()
+    return connection
+
+
+def _tls_options(several: RedisHosts) -> dict[str, Any]:
+    if not several.options_url.startswith("rediss"):
+        return {}
+    options: dict[str, Any] = _untyped(redis.connection.parse_url)(several.options_url)
+    del options["connection_class"]
+    return {"ssl": True, **options}
+
+
+def _sentinel_options(settings: Settings, several: RedisHosts) -> dict[str, Any]:
+    return _connection_options(settings) | _tls_options(several)
 
 
 def _untyped(constructor: Any) -> Any:  # noqa: ANN401  # redis-py gives these no types
@@ -150,9 +155,9 @@ def group_by_server(client: Client, keys: Iterable[str]) -> list[list[str]]:
     """`keys`, together as far as one round trip reaches."""
     if isinstance(client, redis.Redis):
         return [group] if (group := list(keys)) else []
-    groups: dict[str, list[str]] = {}
+    groups: dict[redis.ConnectionPool, list[str]] = {}
     for key in keys:
-        groups.setdefault(client.find().get_node_from_key(key).name, []).append(key)
+        groups.setdefault(client.get_pool(key), []).append(key)
     return list(groups.values())
 
 
@@ -167,11 +172,7 @@ def drop_connections(client: Client) -> None:
 @contextmanager
 def connection_for(client: Client, key: str) -> Iterator[Connection]:
     """A connection to the server that has `key`; raises RedisError."""
-    if isinstance(client, redis.Redis):
-        pool = client.connection_pool
-    else:
-        cluster = client.find()
-        pool = cluster.get_redis_connection(cluster.get_node_from_key(key)).connection_pool
+    pool = client.connection_pool if isinstance(client, redis.Redis) else client.get_pool(key)
     connection = pool.get_connection()
     try:
         yield connection

@@ -12,6 +12,7 @@ hits        hits for the event loop
 from service.cache.epoch import EpochSource
 from service.cache.fenced import Cache, Cached, Fence
 from service.cache.hits import HitReader
+from service.cache.scripts import COMMANDS
 from service.cache.wire import rehearse
 
-__all__ = ["Cache", "Cached", "EpochSource", "Fence", "HitReader", "rehearse"]
+__all__ = ["COMMANDS", "Cache", "Cached", "EpochSource", "Fence", "HitReader", "rehearse"]

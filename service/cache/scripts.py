@@ -4,6 +4,7 @@ For an entry under K: K the payload, {K}:stamp what has to be true for it to be 
 reader that may fill it, {K}:fence the tokens of the writers that are about to commit or have just done so.
 """
 
+import re
 from dataclasses import dataclass
 from hashlib import sha1
 
@@ -105,4 +106,14 @@ drop_foreign(fence, 'zset')
 redis.call('ZREM', fence, ARGV[1])
 return 1
 """
+)
+
+# What a user of Redis has to be allowed.
+COMMANDS = sorted(
+    {"eval", "evalsha", "info", "mget"}
+    | {
+        name.lower()
+        for script in (LEASE, FILL, RELEASE, FENCE, UNFENCE)
+        for name in re.findall(r"redis\.call\('(\w+)'", script.source)
+    }
 )

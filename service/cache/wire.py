@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from redis.exceptions import NoScriptError, OutOfMemoryError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 
 from service.cache.scripts import (
     FENCE,
@@ -26,9 +26,15 @@ def ask_scripts(
     """Run `script` on the entry of each key, in one round trip."""
     tails: list[Command] = [(4, *entry_keys(key), *arguments) for key in keys]
     try:
-        return ask(connection, *(("EVALSHA", script.digest, *tail) for tail in tails))
-    except NoScriptError:
-        return ask(connection, *(("EVAL", script.source, *tail) for tail in tails))
+        try:
+            return ask(connection, *(("EVALSHA", script.digest, *tail) for tail in tails))
+        except NoScriptError:
+            return ask(connection, *(("EVAL", script.source, *tail) for tail in tails))
+    except ResponseError as error:
+        # What a command in a script says, Redis before 7 repeats in words of its own.
+        if "-OOM " in str(error):
+            raise OutOfMemoryError(str(error)) from error
+        raise
 
 
 def rehearse(client: Client, key: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from service.embedded.account import server_account
-from service.embedded.binaries import VALKEY, runnable
+from service.embedded.binaries import VALKEY, Wheel, runnable
 from service.embedded.errors import explained
 from service.embedded.lifeline import Lifeline
 from service.embedded.places import SCRATCH_PREFIX, cache_directory, scratch_base
@@ -51,18 +51,19 @@ class RedisServer:
         data_directory: Path | None = None,
         port: int | None = None,
         extra_settings: Mapping[str, str] | None = None,
+        wheel: Wheel = VALKEY,
     ) -> Self:
         """Start a server and return when it answers; EmbeddedError if it cannot.
 
         Keys never survive it; `data_directory` is where its log, `redis.log`, is kept. `port`
         listens on 127.0.0.1 also, without a password (0: any free port): for development only.
-        `extra_settings` go over ours.
+        `extra_settings` go over ours. `wheel` may supply Redis instead.
         """
-        with explained("Valkey"), ExitStack() as undo:
+        with explained(wheel.server), ExitStack() as undo:
             number = None if port is None else claim_port(port)
             settings = {**_SETTINGS, "port": str(number or 0), **(extra_settings or {})}
             lifeline = undo.enter_context(Lifeline())
-            pid, address = _launch(lifeline, settings, data_directory)
+            pid, address = _launch(lifeline, settings, data_directory, wheel)
             undo.pop_all()
             return cls(
                 pid=pid,
@@ -83,12 +84,14 @@ class RedisServer:
         self.stop()
 
 
-def _launch(lifeline: Lifeline, settings: Mapping[str, str], data_directory: Path | None) -> tuple[int, Path]:
+def _launch(
+    lifeline: Lifeline, settings: Mapping[str, str], data_directory: Path | None, wheel: Wheel
+) -> tuple[int, Path]:
     """Start the server process; return its pid and its socket when it answers."""
     account = server_account()
     base = scratch_base(account, memory_bytes=_SOCKET_BYTES)
     home = lifeline.make_scratch(base, SCRATCH_PREFIX)
-    program = runnable(VALKEY, account, cache_directory(account, otherwise=home), lifeline)
+    program = runnable(wheel, account, cache_directory(account, otherwise=home), lifeline)
     address = account.make_directory(home / "run") / "redis.sock"
     options = {"unixsocket": str(address), **settings}
     if data_directory is not None:
@@ -100,7 +103,7 @@ def _launch(lifeline: Lifeline, settings: Mapping[str, str], data_directory: Pat
         cwd=address.parent,
         log=log,
     )
-    await_ready("Valkey", process, ready=lambda: _answers(address))
+    await_ready(wheel.server, process, ready=lambda: _answers(address))
     return process.pid, address
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from service.embedded import RedisServer
+from tests.ancient_redis import ancient_redis
 from tests.api.conftest import ClientWith
 
 BYPASS = "service; fwd=bypass; detail=redis-down"
@@ -61,6 +62,14 @@ def test_everything_works_when_redis_refuses_the_password(client_with: ClientWit
     scheme, _, rest = app.state.settings.redis_url.get_secret_value().partition("://")
 
     assert_all_calls_work(client_with(redis_url=SecretStr(f"{scheme}://nobody:wrong@{rest}")))
+
+
+def test_everything_works_when_redis_is_too_old(client_with: ClientWith, caplog: pytest.LogCaptureFixture) -> None:
+    with ancient_redis("6.0.16") as url:
+        assert_all_calls_work(client_with(redis_url=SecretStr(url)))
+
+    (off,) = (record for record in caplog.records if record.message == "cache.off")
+    assert vars(off)["error"] == "Redis 6.0.16 is too old: 6.2 or newer is needed"
 
 
 def test_a_lost_connection_to_redis_is_made_anew(client_with: ClientWith) -> None:

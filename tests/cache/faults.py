@@ -15,6 +15,7 @@ from redis.exceptions import BusyLoadingError
 
 from service.embedded import EmbeddedError, RedisServer
 from service.embedded.account import server_account
+from service.embedded.binaries import Wheel
 from tests.waiting import wait_until
 
 
@@ -54,19 +55,19 @@ def snapshots() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def redis_at(port: int | None, settings: dict[str, str]) -> Iterator[RedisServer]:
+def redis_at(port: int | None, settings: dict[str, str], build: Wheel) -> Iterator[RedisServer]:
     """A Redis on `port`; on any if None."""
-    with start_again(port or 0, settings) as server:
+    with start_again(port or 0, settings, build) as server:
         yield server
 
 
-def start_again(port: int | None, settings: dict[str, str]) -> RedisServer:
+def start_again(port: int | None, settings: dict[str, str], build: Wheel) -> RedisServer:
     """A Redis on a port that may not be free yet: clients hold on to connections of a server that was killed."""
     started: list[RedisServer] = []
 
     def start() -> bool:
         with suppress(EmbeddedError):
-            started.append(RedisServer.start(port=port, extra_settings=settings))
+            started.append(RedisServer.start(port=port, extra_settings=settings, wheel=build))
         return bool(started)
 
     wait_until(start, seconds=10)

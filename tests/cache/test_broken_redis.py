@@ -1,25 +1,28 @@
 """What Redis may do, and nothing goes stale: die, come back with old data, hang, fill up, change its role."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 
 from service.embedded import RedisServer
+from service.embedded.binaries import Wheel
 from service.entries import item_key
-from tests.cache.faults import ending, is_loading, kill, paused, redis_at, snapshots, start_again
+from tests.cache.builds import on_every_build
+from tests.cache.faults import kill, paused, redis_at, snapshots
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker, name_in
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.db(isolation="clone"), on_every_build]
 
 ENTRY = item_key(WATCHED)
 
 
-def test_a_write_while_redis_is_dead_voids_what_an_old_snapshot_brings_back(start_worker: StartWorker) -> None:
-    with snapshots() as directory, redis_at(None, directory) as before, Proxy.to(before.port) as proxy:
+def test_a_write_while_redis_is_dead_voids_what_an_old_snapshot_brings_back(
+    start_worker: StartWorker, build: Wheel
+) -> None:
+    with snapshots() as directory, redis_at(None, directory, build) as before, Proxy.to(before.port) as proxy:
         # The writer does not come back: on its return it would drop what it could not fence.
         reader, writer = start_worker(before.tcp_url), start_worker(f"redis://127.0.0.1:{proxy.port}")
         assert (reader.warm(), writer.warm()) == ("old", "old")
@@ -27,7 +30,7 @@ def test_a_write_while_redis_is_dead_voids_what_an_old_snapshot_brings_back(star
         kill(before)
         proxy.cut()
         writer.write("new")
-        with redis_at(before.port, directory), redis.Redis.from_url(str(before.tcp_url)) as client:
+        with redis_at(before.port, directory, build), redis.Redis.from_url(str(before.tcp_url)) as client:
             brought_back = client.get(ENTRY)
 
             assert isinstance(brought_back, bytes)
@@ -36,14 +39,16 @@ def test_a_write_while_redis_is_dead_voids_what_an_old_snapshot_brings_back(star
             assert reader.warm() == "new"
 
 
-def test_a_restart_from_a_snapshot_of_before_a_write_brings_nothing_stale(start_worker: StartWorker) -> None:
-    with snapshots() as directory, redis_at(None, directory) as before:
+def test_a_restart_from_a_snapshot_of_before_a_write_brings_nothing_stale(
+    start_worker: StartWorker, build: Wheel
+) -> None:
+    with snapshots() as directory, redis_at(None, directory, build) as before:
         worker = start_worker(before.tcp_url)
         assert worker.warm() == "old"
         worker.redis.save()
         worker.write("new")
         kill(before)
-        with redis_at(before.port, directory), redis.Redis.from_url(str(before.tcp_url)) as client:
+        with redis_at(before.port, directory, build), redis.Redis.from_url(str(before.tcp_url)) as client:
             brought_back = client.get(ENTRY)
 
             assert isinstance(brought_back, bytes)
@@ -51,30 +56,34 @@ def test_a_restart_from_a_snapshot_of_before_a_write_brings_nothing_stale(start_
             assert worker.read() == "new"
 
 
-def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale(start_worker: StartWorker) -> None:
+def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale(
+    start_worker: StartWorker, build: Wheel
+) -> None:
     at_once = {"repl-diskless-sync-delay": "0"}
-    with redis_at(None, at_once) as primary, Proxy.to(primary.port) as link, Proxy.to(primary.port) as address:
-        settings = {"replicaof": f"127.0.0.1 {link.port}"}
-        with (
-            RedisServer.start(port=0, extra_settings=settings) as replica,
-            redis.Redis.from_url(str(replica.tcp_url)) as promoted,
-        ):
-            worker = start_worker(f"redis://127.0.0.1:{address.port}")
-            wait_until(lambda: promoted.info("replication")["master_link_status"] == "up", seconds=10)
-            assert worker.warm() == "old"
-            wait_until(lambda: promoted.get(ENTRY) is not None, seconds=5)
+    with (
+        redis_at(None, at_once, build) as primary,
+        Proxy.to(primary.port) as link,
+        Proxy.to(primary.port) as address,
+        redis_at(None, {}, build) as replica,
+        redis.Redis.from_url(str(replica.tcp_url)) as promoted,
+    ):
+        promoted.replicaof("127.0.0.1", str(link.port))
+        worker = start_worker(f"redis://127.0.0.1:{address.port}")
+        wait_until(lambda: promoted.info("replication")["master_link_status"] == "up", seconds=10)
+        assert worker.warm() == "old"
+        wait_until(lambda: promoted.get(ENTRY) is not None, seconds=5)
 
-            link.cut()
-            worker.write("new")
-            kill(primary)
-            promoted.replicaof("NO", "ONE")
-            address.target_port = replica.port
+        link.cut()
+        worker.write("new")
+        kill(primary)
+        promoted.replicaof("NO", "ONE")
+        address.target_port = replica.port
 
-            brought_back = promoted.get(ENTRY)
-            assert isinstance(brought_back, bytes)
-            assert name_in(brought_back) == "old"
-            assert worker.read() == "new"
-            assert worker.warm() == "new"
+        brought_back = promoted.get(ENTRY)
+        assert isinstance(brought_back, bytes)
+        assert name_in(brought_back) == "old"
+        assert worker.read() == "new"
+        assert worker.warm() == "new"
 
 
 def test_a_write_while_redis_is_stopped_is_seen_after_it_goes_on(
@@ -119,10 +128,10 @@ def test_a_server_demoted_to_a_replica_is_not_believed(start_worker: StartWorker
 
 
 def test_a_server_demoted_to_a_replica_is_refused_by_who_connects_to_it_now(
-    start_worker: StartWorker, own_redis: RedisServer
+    start_worker: StartWorker, build: Wheel, own_redis: RedisServer
 ) -> None:
     assert start_worker().warm() == "old"
-    with redis.Redis.from_url(str(own_redis.tcp_url)) as demoted, redis_at(None, {}) as successor:
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as demoted, redis_at(None, {}, build) as successor:
         demoted.replicaof("127.0.0.1", "1")
         start_worker(successor.tcp_url).write("new")
         left_behind = start_worker()
@@ -130,31 +139,6 @@ def test_a_server_demoted_to_a_replica_is_refused_by_who_connects_to_it_now(
 
         assert isinstance(demoted.get(ENTRY), bytes), "the old entry is still there"
         assert left_behind.read() == "new"
-
-
-def test_a_redis_that_is_loading_is_passed_by_until_it_has_loaded(start_worker: StartWorker) -> None:
-    slowly = {"key-load-delay": "500", "loading-process-events-interval-bytes": "1024"}
-    with snapshots() as directory, redis_at(None, directory) as before:
-        worker = start_worker(before.tcp_url)
-        with worker.redis.pipeline() as filling:
-            for number in range(4000):
-                filling.set(f"other:{number}", "x" * 100)
-            filling.execute()
-        assert worker.warm() == "old"
-        worker.redis.save()
-        kill(before)
-        with (
-            ThreadPoolExecutor() as threads,
-            ending(threads.submit(start_again, before.port, {**directory, **slowly})),
-        ):
-            with redis.Redis.from_url(str(before.tcp_url)) as client:
-                wait_until(lambda: is_loading(client), seconds=5)
-                worker.write("new")
-
-                assert worker.read() == "new"
-                assert is_loading(client)
-
-            assert worker.warm() == "new"
 
 
 @pytest.mark.parametrize("command", ["info", "evalsha", "mget", "set", "zadd", "time"])
@@ -173,5 +157,7 @@ def test_a_user_without_the_right_to_a_command_means_no_cache_and_one_line_in_th
     wait_until(lambda: sum(record.message == "cache.still_off" for record in caplog.records) > 1, seconds=5)
     off = [record for record in caplog.records if record.message == "cache.off"]
     assert len(off) == 1
-    assert command in vars(off[0])["error"].lower() or "acl" in vars(off[0])["error"].lower()
+    # Of a command in a script, Redis 6.2 does not tell the name.
+    told = vars(off[0])["error"].lower()
+    assert command in told or "acl" in told or "can't run this command" in told
     assert worker.look().detail == "redis-down"

@@ -1,30 +1,28 @@
 """The cache on a Redis Cluster, and behind Sentinel."""
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from service.embedded import RedisServer
+from service.embedded.binaries import Wheel
 from service.entries import item_key
-from tests.cache.faults import kill, redis_at, snapshots
+from tests.cache.builds import on_every_build
+from tests.cache.clients import StartClient, find_on_the_loop, warm
+from tests.cache.deployments import MASTERS, SLOTS, cluster, run, sentinel
+from tests.cache.faults import kill, redis_at
 from tests.cache.workers import WATCHED, StartWorker
-from tests.servers import free_port
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.db(isolation="clone"), on_every_build]
 
 ENTRY = item_key(WATCHED)
-SLOTS = 16_384
-MASTERS = 3
 
 
-def test_a_cluster_serves_hits_and_is_invalidated(start_worker: StartWorker) -> None:
-    with cluster() as nodes:
+def test_a_cluster_serves_hits_and_is_invalidated(start_worker: StartWorker, build: Wheel) -> None:
+    with cluster(build) as nodes:
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         reader, writer = start_worker(url), start_worker(url)
         assert (reader.warm(), writer.warm()) == ("old", "old")
@@ -35,8 +33,8 @@ def test_a_cluster_serves_hits_and_is_invalidated(start_worker: StartWorker) -> 
         assert (reader.warm(), writer.warm()) == ("new", "new")
 
 
-def test_a_slot_that_moves_takes_nothing_stale_with_it(start_worker: StartWorker) -> None:
-    with cluster() as nodes:
+def test_a_slot_that_moves_takes_nothing_stale_with_it(start_worker: StartWorker, build: Wheel) -> None:
+    with cluster(build) as nodes:
         url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
         reader, writer = start_worker(url), start_worker(url)
         assert (reader.warm(), writer.warm()) == ("old", "old")
@@ -48,12 +46,61 @@ def test_a_slot_that_moves_takes_nothing_stale_with_it(start_worker: StartWorker
         assert (reader.warm(), writer.warm()) == ("new", "new")
 
 
-def test_a_failover_by_sentinel_is_followed(start_worker: StartWorker, tmp_path: Path) -> None:
+def test_hits_on_a_cluster_are_answered_on_the_event_loop(start_client: StartClient, build: Wheel) -> None:
+    with cluster(build) as nodes:
+        one, two = (start_client(redis_url=f"redis+cluster://127.0.0.1:{node.port}") for node in nodes[:2])
+        warm(one)
+        for key, path in (("all_items_cache", "/items/"), (ENTRY, "/items/1")):
+            warm(two)
+            assert find_on_the_loop(two, key) is not None
+
+            one.put("/items/1", json={"name": f"new at {path}", "price": 1})
+
+            assert find_on_the_loop(two, key) is None
+            assert f"new at {path}" in two.get(path).text
+
+
+def test_a_slot_that_moves_is_followed_on_the_event_loop(start_client: StartClient, build: Wheel) -> None:
+    with cluster(build) as nodes:
+        client = start_client(redis_url=f"redis+cluster://127.0.0.1:{nodes[0].port}")
+        warm(client)
+        move_slot(nodes)
+        assert find_on_the_loop(client, ENTRY) is None
+
+        client.put("/items/1", json={"name": "new", "price": 1})
+        warm(client)
+
+        assert client.get("/items/1").json()["name"] == "new"
+        assert find_on_the_loop(client, ENTRY) is not None
+
+
+def test_everything_works_without_the_cluster(start_client: StartClient) -> None:
+    client = start_client(redis_url="redis+cluster://127.0.0.1:1,127.0.0.1:2")
+
+    written = client.put("/items/1", json={"name": "new", "price": 1})
+    read = client.get("/items/1")
+
+    assert (written.status_code, read.status_code, read.json()) == (200, 200, written.json())
+    assert read.headers["cache-status"] == "service; fwd=bypass; detail=redis-down"
+
+
+def test_hits_behind_sentinel_are_answered_on_the_event_loop(
+    start_client: StartClient, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    with sentinel(own_redis, tmp_path, replicas=0) as port:
+        client = start_client(redis_url=f"redis+sentinel://127.0.0.1:{port}/items/0", redis_timeout_seconds=0.5)
+        warm(client)
+
+        assert find_on_the_loop(client, ENTRY) is not None
+
+
+def test_a_failover_by_sentinel_is_followed(start_worker: StartWorker, build: Wheel, tmp_path: Path) -> None:
     with (
-        redis_at(None, {"repl-diskless-sync-delay": "0"}) as primary,
-        redis_at(None, {"replicaof": f"127.0.0.1 {primary.port}"}) as replica,
+        redis_at(None, {"repl-diskless-sync-delay": "0"}, build) as primary,
+        redis_at(None, {}, build) as replica,
         redis.Redis.from_url(str(replica.tcp_url)) as promoted,
     ):
+        promoted.replicaof("127.0.0.1", str(primary.port))
         wait_until(lambda: promoted.info("replication")["master_link_status"] == "up", seconds=10)
         with sentinel(primary, tmp_path) as port:
             worker = start_worker(f"redis+sentinel://127.0.0.1:{port}/items/0", redis_timeout_seconds=0.5)
@@ -82,71 +129,3 @@ def move_slot(nodes: list[RedisServer]) -> None:
         for number in (new, old, 3 - new - old):
             run(clients[number], "CLUSTER", "SETSLOT", slot, "NODE", names[new])
         assert clients[new].exists(ENTRY)
-
-
-def run(client: redis.Redis, *command: object) -> Any:  # noqa: ANN401  # each command answers in its own way
-    """The answer to a command that redis-py has no method for."""
-    execute: Any = client.execute_command  # untyped
-    return execute(*command)
-
-
-@contextmanager
-def cluster() -> Iterator[list[RedisServer]]:
-    """Three masters that share all slots."""
-    with ExitStack() as running:
-        nodes = [running.enter_context(cluster_node()) for _ in range(MASTERS)]
-        clients = [running.enter_context(redis.Redis.from_url(str(node.tcp_url))) for node in nodes]
-        for number, client in enumerate(clients):
-            first, last = (-(-SLOTS * edge // MASTERS) for edge in (number, number + 1))
-            run(client, "CLUSTER", "ADDSLOTSRANGE", first, last - 1)
-            run(client, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node, client in zip(nodes, clients, strict=True):
-            bus = client.config_get("cluster-port")["cluster-port"]
-            run(clients[0], "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        wait_until(lambda: all(knows_all(client) for client in clients), seconds=20)
-        yield nodes
-
-
-@contextmanager
-def cluster_node() -> Iterator[RedisServer]:
-    """A Redis that may join a cluster."""
-    with snapshots() as directory:
-        settings = {**directory, "cluster-enabled": "yes", "cluster-port": str(free_port())}
-        with RedisServer.start(port=0, extra_settings=settings) as server:
-            yield server
-
-
-def knows_all(client: redis.Redis) -> bool:
-    """Whether the node sees a whole cluster."""
-    info = run(client, "CLUSTER", "INFO")
-    facts = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split())
-    return bool(facts["cluster_state"] == "ok" and facts["cluster_known_nodes"] == str(MASTERS))
-
-
-@contextmanager
-def sentinel(primary: RedisServer, directory: Path) -> Iterator[int]:
-    """The port of one sentinel that watches over `primary`, as "items"."""
-    port = free_port()
-    configuration = directory / "sentinel.conf"
-    configuration.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor items 127.0.0.1 {primary.port} 1\n"
-        "sentinel down-after-milliseconds items 500\nsentinel failover-timeout items 2000\n"
-    )
-    process = subprocess.Popen(
-        [Path(f"/proc/{primary.pid}/exe").readlink(), configuration, "--sentinel"], stdout=subprocess.DEVNULL
-    )
-    try:
-        with redis.Redis(port=port) as client:
-            wait_until(lambda: sees_replica(client), seconds=20)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def sees_replica(client: redis.Redis) -> bool:
-    """Whether the sentinel has found a replica that it could promote."""
-    try:
-        return len(run(client, "SENTINEL", "REPLICAS", "items")) == 1
-    except redis.ConnectionError:
-        return False

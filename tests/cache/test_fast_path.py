@@ -1,9 +1,7 @@
 """Hits answered on the event loop are the application's answers, sooner."""
 
 import re
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from itertools import product
 
 import pytest
@@ -12,29 +10,14 @@ from httpx2 import Response
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
-from service.config import Settings
 from service.embedded import RedisServer
-from service.main import create_app
+from tests.cache.clients import StartClient, find_together_on_the_loop, warm
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
 
-StartClient = Callable[..., TestClient]
 PATHS = ["/items/", "/items/1", "/items/2", "/items/01", "/items/x", "/items/1?a=b", "/items/?limit=1", "/items"]
 HEADERS = [{}, {"If-None-Match": "*"}, {"If-None-Match": '"other", W/"another"'}, {"Cache-Control": "no-cache"}]
-
-
-@pytest.fixture
-def start_client(database_url: str, own_redis: RedisServer) -> Iterator[StartClient]:
-    """Starts applications on this test's database and Redis, as one worker each."""
-    with ExitStack() as running:
-
-        def start(**settings: object) -> TestClient:
-            urls = {"database_url": database_url, "redis_url": own_redis.tcp_url}
-            app = create_app(Settings.model_validate({**urls, **settings}))
-            return running.enter_context(TestClient(app, raise_server_exceptions=False))
-
-        yield start
 
 
 def test_the_answers_are_the_same_without_the_fast_path(start_client: StartClient) -> None:
@@ -83,6 +66,20 @@ def test_a_hit_needs_no_thread(start_client: StartClient, engine: Engine) -> Non
         assert not slow.done()
         locker.rollback()
         assert slow.result().status_code == 200
+
+
+def test_an_answer_that_is_an_error_belongs_to_its_own_key(start_client: StartClient, own_redis: RedisServer) -> None:
+    client = start_client()
+    warm(client)
+    with redis.Redis.from_url(str(own_redis.tcp_url)) as administrator:
+        genuine = administrator.get("item_cache:1")
+        administrator.acl_setuser("default", reset_keys=True, keys=["item_cache:1", "{item_cache:1}:*"])
+
+    for _ in range(2):
+        for keys in (["item_cache:1", "all_items_cache"], ["all_items_cache", "item_cache:1"]):
+            found = find_together_on_the_loop(client, *keys)
+
+            assert dict(zip(keys, found, strict=True)) == {"item_cache:1": genuine, "all_items_cache": None}
 
 
 def test_a_tag_answers_304_and_an_outdated_one_200(start_client: StartClient) -> None:
@@ -148,12 +145,6 @@ def warm_pair(start_client: StartClient) -> tuple[TestClient, TestClient]:
     fast, plain = start_client(), start_client(cache_fast_path=False)
     warm(fast)
     return fast, plain
-
-
-def warm(client: TestClient) -> None:
-    """Read until both addresses are answered from the cache."""
-    for path in ("/items/", "/items/1"):
-        wait_until(lambda path=path: client.get(path).headers.get("cache-status") == "service; hit", seconds=5)  # type: ignore[misc]
 
 
 def comparable(answer: Response) -> dict[str, str]:

@@ -15,12 +15,13 @@ from service.cache import Cache, Fence
 from service.database import EPOCH
 from service.embedded import RedisServer
 from service.entries import LIST_KEY, item_key
+from tests.cache.builds import on_every_build
 from tests.cache.faults import kill
 from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.db(isolation="clone"), on_every_build]
 
 ENTRY = item_key(WATCHED)
 FENCE = f"{{{ENTRY}}}:fence"

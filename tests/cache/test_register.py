@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from service.embedded import RedisServer
+from service.embedded.binaries import Wheel
 from tests.cache.faults import kill, snapshots, start_again
 from tests.cache.fleet import Server, running
 from tests.cache.proxy import Proxy
@@ -26,8 +27,8 @@ READS = int(os.environ.get("SOAK_READS", "0"))
 SECONDS = 10
 
 
-def test_no_read_is_older_than_an_answered_write(database_url: str) -> None:
-    with snapshots() as directory, Faults(directory) as faults, Proxy.to(faults.port) as proxy:
+def test_no_read_is_older_than_an_answered_write(database_url: str, build: Wheel) -> None:
+    with snapshots() as directory, Faults(directory, build) as faults, Proxy.to(faults.port) as proxy:
         behind_proxy = Server(database_url, f"redis://127.0.0.1:{proxy.port}")
         direct = Server(database_url, f"redis://127.0.0.1:{faults.port}")
         with running(behind_proxy, direct):
@@ -55,9 +56,10 @@ def test_no_read_is_older_than_an_answered_write(database_url: str) -> None:
 class Faults:
     """A Redis, and what may happen to it."""
 
-    def __init__(self, directory: dict[str, str]) -> None:
+    def __init__(self, directory: dict[str, str], build: Wheel) -> None:
         self._settings = directory
-        self._server = RedisServer.start(port=0, extra_settings=directory)
+        self._build = build
+        self._server = RedisServer.start(port=0, extra_settings=directory, wheel=build)
         self.port = self._server.port
         self.of_redis: tuple[Callable[[], None], ...] = (
             self.save,
@@ -83,7 +85,7 @@ class Faults:
         kill(self._server)
         self._server.stop()
         pause(random.random() / 2)
-        self._server = start_again(self.port, self._settings)
+        self._server = start_again(self.port, self._settings, self._build)
 
     def stop_for_a_while(self) -> None:
         """Hang."""

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 
 from service.check import judge_redis
 from service.embedded import PostgresServer, RedisServer
+from tests.ancient_redis import ancient_redis
 from tests.cli.conftest import Terminal, show
 from tests.databases import create_database, migrate
 
@@ -109,17 +110,20 @@ def test_a_password_that_redis_asks_for_is_a_problem(configured: Terminal) -> No
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A server with a user "clerk" who may not run scripts; both users have the password "right"."""
+    """A server whose user "clerk" may not run scripts, and "waiter" no ZADD; all have the password "right"."""
     rights: dict[str, Any] = {"enabled": True, "passwords": ["+right"], "keys": ["*"]}
     with RedisServer.start(port=0) as server, redis.Redis.from_url(server.url) as client:
         client.acl_setuser("shop", **rights, commands=["+@all"])
         client.acl_setuser("clerk", **rights, commands=["+@all", "-eval", "-evalsha"])
+        client.acl_setuser("waiter", **rights, commands=["+@all", "-zadd"])
         yield server
 
 
+NEEDED = "; the cache uses del, eval, evalsha, get, info, mget, pexpire, pttl, set, time, type, zadd, zcount, zrem,"
 REFUSALS = [
     ("redis://shop:wrong@127.0.0.1:{port}", "it wants another user or password"),
-    ("redis://clerk:right@127.0.0.1:{port}", "User clerk has no permissions to run the 'evalsha' command"),
+    ("redis://clerk:right@127.0.0.1:{port}", f"User clerk has no permissions to run the 'evalsha' command{NEEDED}"),
+    ("redis://waiter:right@127.0.0.1:{port}", "User waiter has no permissions to run the 'zadd' command"),
     ("rediss://127.0.0.1:{port}", "perhaps it does not speak TLS, and the scheme should be redis"),
 ]
 
@@ -142,6 +146,16 @@ def test_rights_that_suffice_are_fine_and_nothing_is_left(configured: Terminal, 
     assert told.returncode == 0, told.stderr
     with redis.Redis.from_url(own_redis.url) as client:
         assert client.keys() == []
+
+
+@pytest.mark.parametrize("version", ["5.0.6", "6.0.16"])
+def test_a_redis_that_is_too_old_is_a_problem(configured: Terminal, version: str) -> None:
+    with ancient_redis(version) as url:
+        told = configured.run("check", REDIS_URL=url)
+
+    assert told.returncode == 1
+    sentence = f"Redis {version} is too old: 6.2 or newer is needed. Correct that, or the URL, then try again."
+    assert told.stderr == f"Redis: REDIS_URL={url}: {sentence}\n"
 
 
 def test_a_replica_is_a_problem(configured: Terminal) -> None:

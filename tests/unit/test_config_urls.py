@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from service.config import Settings, load_settings
+from service.config import RedisHosts, Settings, load_settings, split_hosts
 from service.database import make_engine
 from service.redis_client import make_redis
 from tests.unit.conftest import DATABASE_URL, SECRET, Environment, problems
@@ -63,11 +63,37 @@ def test_a_redis_url_cannot_undo_the_bounds(environment: Environment, query: str
     assert SECRET not in problem
 
 
-@pytest.mark.parametrize("scheme", ["redis+sentinel://h:1/service", "redis+cluster://h:1"])
-def test_a_url_of_several_hosts_takes_no_options(environment: Environment, scheme: str) -> None:
-    environment.setenv("REDIS_URL", f"{scheme}?socket_timeout=8")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://h:1/service?socket_timeout=8",
+        "redis+cluster://h:1?socket_timeout=8",
+        "redis+cluster://h:1?ssl_ca_certs=/ca.pem",
+        "rediss+cluster://h:1?ssl_ca_certs=/ca.pem&socket_timeout=8",
+        "rediss+cluster://h:1?ssl_nonsense=1",
+        "rediss+sentinel://h:1/service?ssl_min_version=new",
+        "rediss+sentinel://h:1",
+    ],
+)
+def test_a_url_of_several_hosts_takes_no_options_but_those_of_tls(environment: Environment, url: str) -> None:
+    environment.setenv("REDIS_URL", url)
 
     assert [problem.startswith("REDIS_URL=") for problem in problems()] == [True]
+
+
+def test_a_url_of_several_hosts_may_say_how_tls_is_spoken(environment: Environment) -> None:
+    url = "rediss+sentinel://shop:s%40fe@h:1,[::1]:2/items/3?ssl_ca_certs=/ca.pem&ssl_check_hostname=false"
+    environment.setenv("REDIS_URL", url)
+
+    assert load_settings(Settings).redis_url.get_secret_value() == url
+    assert split_hosts(url) == RedisHosts(
+        kind="sentinel",
+        hosts=[("h", 1), ("::1", 2)],
+        credentials={"username": "shop", "password": "s@fe"},
+        service="items",
+        database=3,
+        options_url="rediss://?ssl_ca_certs=/ca.pem&ssl_check_hostname=false",
+    )
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "application_name"])
