@@ -9,6 +9,7 @@ from service.testing.clones import Clone
 from service.testing.configuration import Project
 from service.testing.data import BuiltData, build_data, find_sources
 from service.testing.errors import SetupError
+from service.testing.fork_server import ForkServer
 from service.testing.keeping import keep_database
 from service.testing.lease import Lease
 from service.testing.loans import CloneLoan, Loan, RollbackLoan
@@ -47,6 +48,7 @@ class Lender:
 
     def __init__(self, project: Project, lease: Callable[[], Lease], worker_id: str) -> None:
         self.report = Report()
+        self.fork_server = ForkServer()
         self._project = project
         self._lease = lease
         self._worker_id = worker_id
@@ -136,6 +138,7 @@ class Lender:
 
     def close(self) -> None:
         """Let everything go."""
+        self.fork_server.close()
         if self._clone_engine is not None:
             self._clone_engine.close()
         if self._worker is not None:

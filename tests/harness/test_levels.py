@@ -77,4 +77,4 @@ def test_a_marker_that_cannot_be_followed_ends_the_run_with_one_paragraph(
 ) -> None:
     bookshop.makepyfile(f"import pytest\n{marked}")
 
-    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), message)
+    assert_refused(run_bookshop("-n0", env=given.environment), message)

@@ -176,4 +176,4 @@ def test_a_project_without_migrations_is_refused(
     bookshop.makepyfile(NEEDS_DATABASE)
     (bookshop.path / "alembic.ini").unlink()
 
-    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), "Name it by `db_alembic_config`")
+    assert_refused(run_bookshop("-n0", env=given.environment), "Name it by `db_alembic_config`")

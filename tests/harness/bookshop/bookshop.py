@@ -10,16 +10,20 @@ import redis
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import ForeignKey, UniqueConstraint, create_engine, text
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import registry, sessionmaker
 from sqlmodel import Column, Field, Integer, Relationship, Session, SQLModel, select
 
 
-class Author(SQLModel, table=True):
+class Row(SQLModel, registry=registry()):
+    """The tables of this project have metadata of their own: it is imported beside another one, and more than once."""
+
+
+class Author(Row, table=True):
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(min_length=1)
 
 
-class Book(SQLModel, table=True):
+class Book(Row, table=True):
     __table_args__ = (UniqueConstraint("title", name="book_title"),)
 
     id: int | None = Field(default=None, primary_key=True)
