@@ -1,9 +1,10 @@
-"""Databases made ahead of time by a background thread, and dropped by it when they are no longer needed."""
+"""Databases made ahead of time by a background thread, and renewed or dropped by it when a test has used them."""
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from psycopg import Connection as PsycopgConnection
 
 from service.testing.databases import WorkerDatabases
 from service.testing.errors import SetupError
+from service.testing.renewal import Blueprint, Counters
 
 _AHEAD = 3
 # A database takes some 8 MB. Dropping one forces a checkpoint, so it waits for a quiet moment, but not for ever.
@@ -28,13 +30,15 @@ class Clone:
 
     name: str
     warm: Connection | None
+    # Those of a copy that is not new are not empty: see `renewal`.
+    counters: Counters = field(default_factory=dict)
 
 
 class CloneStock:
     """Copies of the template, a few of them on the shelf.
 
-    The thread works between tests that need a clone, not while one of them runs: taking puts no work on it unless the
-    shelf is empty, giving back does.
+    The thread copies between tests that need a clone, not while one of them runs: taking puts no work on it unless the
+    shelf is empty, giving back does. What is given back goes back on the shelf, under a new name, if it can be renewed.
     """
 
     def __init__(self, databases: WorkerDatabases) -> None:
@@ -43,7 +47,10 @@ class CloneStock:
         self._changed = threading.Condition()
         self._wanted = 0
         self._ready: deque[Clone] = deque()
+        self._used: deque[Clone] = deque()
         self._useless: deque[str] = deque()
+        self._blueprint: Blueprint | None = None
+        self._may_renew = True
         self._error: Exception | None = None
         self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="clones", daemon=True)
@@ -73,6 +80,12 @@ class CloneStock:
                 return self._ready.popleft()
         raise self._error or AssertionError("neither a copy nor an error")
 
+    def give_back(self, clone: Clone) -> None:
+        """Take back what nobody uses any more; its connection is closed."""
+        with self._changed:
+            self._used.append(clone)
+            self._changed.notify_all()
+
     def discard(self, name: str) -> None:
         """Drop the database some time, in the background."""
         with self._changed:
@@ -100,9 +113,11 @@ class CloneStock:
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closing or self._is_short() or self._useless)
+            self._changed.wait_for(lambda: self._is_closing or self._is_short() or self._used or self._useless)
             if self._is_closing:
                 return None
+            if self._used:
+                return partial(self._renew, self._used.popleft())
             if self._is_short() and len(self._useless) < _MOST_USELESS:
                 return self._add_copy
             name = self._useless.popleft()
@@ -114,6 +129,33 @@ class CloneStock:
     def _add_copy(self) -> None:
         name = self._databases.copy()
         clone = Clone(name, self._warm_up(name))
+        if self._may_renew and self._blueprint is None and clone.warm is not None:
+            self._blueprint = Blueprint.read(clone.warm)
+            self._may_renew = self._blueprint is not None
+        self._offer(clone)
+
+    def _offer(self, clone: Clone) -> None:
         with self._changed:
             self._ready.append(clone)
             self._changed.notify_all()
+
+    def _renew(self, used: Clone) -> None:
+        name = self._databases.rename(used.name) if self._blueprint and len(self._ready) < _AHEAD else None
+        if name is None or (renewed := self._restore(name, used.counters)) is None:
+            self.discard(name or used.name)
+        else:
+            self._offer(renewed)
+
+    def _restore(self, name: str, counters: Counters) -> Clone | None:
+        connection = self._warm_up(name)
+        if connection is None or self._blueprint is None:
+            return None
+        try:
+            restored = self._blueprint.restore(connection, counters)
+        except psycopg.Error:
+            # A user without the right to do this, most likely: copying takes longer, but nothing else.
+            self._blueprint, self._may_renew, restored = None, False, None
+        if restored is None:
+            connection.close()
+            return None
+        return Clone(name, connection, restored)

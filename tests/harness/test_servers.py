@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from service.embedded import postgres_server
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
 
 
@@ -155,6 +157,26 @@ def test_no_wheel_for_this_platform(run_bookshop: RunBookshop, bookshop: pytest.
 
     assert_refused(result, "no embedded PostgreSQL to start")
     assert "TEST_DATABASE_URL" in result.stderr.str()
+
+
+def test_too_little_memory_and_a_long_path_for_temporary_files(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    monkeypatch.setattr(postgres_server, "_MEMORY_BYTES", 1 << 60)
+    monkeypatch.setattr(tempfile, "tempdir", str(bookshop.mkdir("long" * 30)))
+
+    result = run_bookshop("-n0")
+
+    result.assert_outcomes(passed=1)
+    # A socket's address holds 108 bytes: the next best place is used.
+    result.stdout.re_match_lines([r"postgresql files: /(var/)?tmp/item-service-\w+, on a disk: /dev/shm has no room"])
+
+
+def test_memory_is_used_where_there_is_room(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    run_bookshop("-n0").stdout.re_match_lines([r"postgresql files: /dev/shm/item-service-\w+"])
 
 
 def test_compose_without_docker(

@@ -3,13 +3,14 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 import redis
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, UniqueConstraint, create_engine, text
+from sqlalchemy import ForeignKey, UniqueConstraint, create_engine, func, text
 from sqlalchemy.orm import registry, sessionmaker
 from sqlmodel import Column, Field, Integer, Relationship, Session, SQLModel, select
 
@@ -45,7 +46,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = sessionmaker(app.state.engine, class_=Session)
     app.state.redis = redis.Redis.from_url(os.environ["SHOP_REDIS"])
     app.state.greeting = os.environ["SHOP_GREETING"]
+    app.state.housekeeping = ThreadPoolExecutor(1)
+
+    def count_books() -> int:
+        with app.state.engine.connect() as connection:
+            return connection.scalar(select(func.count(Book.id)))
+
+    app.state.count_books = count_books
+    app.state.housekeeping.submit(count_books).result()
     yield
+    app.state.housekeeping.shutdown()
     app.state.redis.close()
     app.state.engine.dispose()
 

@@ -19,6 +19,11 @@ def test_second_connection(client):
     client.post("/second-connection")
 
 
+def test_thread(app):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(app.state.count_books).result()
+
+
 def test_swallowed_error(client):
     assert client.post("/swallowed").status_code == 200
 
