@@ -5,6 +5,7 @@ standard streams, and what it inherits beside them. No thread ever runs here, or
 """
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -21,12 +22,16 @@ from typing import Any
 _BUFFER_BYTES = 1 << 16
 _MOST_DESCRIPTORS = 32
 _STREAMS = 3
+_PR_SET_PDEATHSIG = 1
 # A process id or an exit status, as it is reported.
 NUMBER_BYTES = 8
 
 
 def main() -> None:
     """Wait for orders until the owner closes the socket; in a process that was ordered, run its program."""
+    if sys.platform == "linux":
+        # When the owner is killed, not even the import under way is finished.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     status = _run(_await_program(socket.socket(fileno=int(sys.argv[1]))))
     # What Python does at the end of a process, but for taking modules apart: that costs more than all the rest here.
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing does it
