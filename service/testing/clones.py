@@ -15,6 +15,8 @@ from service.testing.errors import SetupError
 from service.testing.renewal import Blueprint, Counters
 
 _AHEAD = 3
+# They wait for PostgreSQL most of their time, for different copies at once.
+_THREADS = 2
 # A database takes some 8 MB. Dropping one forces a checkpoint, so it waits for a quiet moment, but not for ever.
 _MOST_USELESS = 16
 _TAKE_SECONDS = 60
@@ -46,6 +48,7 @@ class CloneStock:
         self._warm_up: WarmUp = lambda _: None
         self._changed = threading.Condition()
         self._wanted = 0
+        self._coming = 0
         self._ready: deque[Clone] = deque()
         self._used: deque[Clone] = deque()
         self._useless: deque[str] = deque()
@@ -53,8 +56,9 @@ class CloneStock:
         self._may_renew = True
         self._error: Exception | None = None
         self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="clones", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, name="clones", daemon=True) for _ in range(_THREADS)]
+        for thread in self._threads:
+            thread.start()
 
     def connect_with(self, warm_up: WarmUp) -> None:
         """Connect to each copy ahead of time; `warm_up` returns None when it cannot yet."""
@@ -84,6 +88,7 @@ class CloneStock:
         """Take back what nobody uses any more; its connection is closed."""
         with self._changed:
             self._used.append(clone)
+            self._wanted = _AHEAD
             self._changed.notify_all()
 
     def discard(self, name: str) -> None:
@@ -97,7 +102,8 @@ class CloneStock:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        self._thread.join(_CLOSE_SECONDS)
+        for thread in self._threads:
+            thread.join(_CLOSE_SECONDS)
         for clone in self._ready:
             if clone.warm is not None:
                 clone.warm.close()
@@ -117,34 +123,42 @@ class CloneStock:
             if self._is_closing:
                 return None
             if self._used:
-                return partial(self._renew, self._used.popleft())
+                return self._to_come(partial(self._renew, self._used.popleft()))
             if self._is_short() and len(self._useless) < _MOST_USELESS:
-                return self._add_copy
-            name = self._useless.popleft()
-            return lambda: self._databases.drop(name)
+                return self._to_come(self._add_copy)
+            return partial(self._databases.drop, self._useless.popleft())
 
     def _is_short(self) -> bool:
-        return len(self._ready) < self._wanted
+        return len(self._ready) + self._coming < self._wanted
 
-    def _add_copy(self) -> None:
+    def _to_come(self, make: Callable[[], Clone | None]) -> Callable[[], None]:
+        """A job that makes a clone, counted among those that are coming from now on."""
+        self._coming += 1
+
+        def work() -> None:
+            clone = make()
+            with self._changed:
+                self._coming -= 1
+                if clone is not None:
+                    self._ready.append(clone)
+                self._changed.notify_all()
+
+        return work
+
+    def _add_copy(self) -> Clone:
         name = self._databases.copy()
         clone = Clone(name, self._warm_up(name))
         if self._may_renew and self._blueprint is None and clone.warm is not None:
             self._blueprint = Blueprint.read(clone.warm)
             self._may_renew = self._blueprint is not None
-        self._offer(clone)
+        return clone
 
-    def _offer(self, clone: Clone) -> None:
-        with self._changed:
-            self._ready.append(clone)
-            self._changed.notify_all()
-
-    def _renew(self, used: Clone) -> None:
+    def _renew(self, used: Clone) -> Clone | None:
         name = self._databases.rename(used.name) if self._blueprint and len(self._ready) < _AHEAD else None
-        if name is None or (renewed := self._restore(name, used.counters)) is None:
+        renewed = self._restore(name, used.counters) if name else None
+        if renewed is None:
             self.discard(name or used.name)
-        else:
-            self._offer(renewed)
+        return renewed
 
     def _restore(self, name: str, counters: Counters) -> Clone | None:
         connection = self._warm_up(name)

@@ -108,7 +108,6 @@ class Lender:
         if is_clone:
             if self._clone_engine is not None:
                 self._clone_engine.close()
-            loan.worker.stock.stock_up()
             if self._clone is None and not item.stash.get(FAILED, False):
                 loan.worker.stock.discard(loan.database.name)
 

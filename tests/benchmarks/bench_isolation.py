@@ -19,7 +19,7 @@ from service.embedded import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 BOOKSHOP = ROOT / "tests" / "harness" / "bookshop"
-TESTS = 600
+TESTS = 200
 
 TIMES = """
 import json, os
