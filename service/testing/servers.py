@@ -37,11 +37,16 @@ class Servers:
     # Where that has its files.
     directory: str | None
 
+    @property
+    def are_in_memory(self) -> bool:
+        """Whether it is known that the files of PostgreSQL are in memory."""
+        return self.directory is not None and Path(self.directory).is_relative_to(_MEMORY)
+
     def describe_files(self) -> list[str]:
         """A line for the report, when the files are ours: tests are slower where they are not in memory."""
         if self.directory is None:
             return []
-        place = "" if Path(self.directory).is_relative_to(_MEMORY) else f", on a disk: {_MEMORY} has no room"
+        place = "" if self.are_in_memory else f", on a disk: {_MEMORY} has no room"
         return [f"postgresql files: {self.directory}{place}"]
 
     @property
