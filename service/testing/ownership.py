@@ -97,7 +97,7 @@ def connect_admin(url: str, owner: Owner | None = None) -> Admin:
         return psycopg.connect(url, autocommit=True, connect_timeout=5, application_name=name)
     except psycopg.Error as error:
         raise SetupError(
-            f"The PostgreSQL server for tests cannot be reached: {' '.join(str(error).split())}."
+            f"The PostgreSQL server for tests cannot be reached: {' '.join(str(error).split()).rstrip('.?')}."
             " Start it, or correct TEST_DATABASE_URL, or unset that to use an embedded server."
         ) from error
 
