@@ -113,6 +113,10 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died; called twice a second, after what signals asked for."""
+        for process in self.processes:
+            # The worker has its own copy. With ours open, nobody would notice that a worker dies while it is asked
+            # whether it lives, and the answer be waited for in vain.
+            process.child_conn.close()
         super().keep_subprocess_alive()
         alive = frozenset(process.pid for process in self.processes)
         forget: Any = mark_process_dead  # untyped

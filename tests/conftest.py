@@ -24,6 +24,12 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Two more than there are processors: these tests wait half of their time, for processes, time-outs and servers."""
+    return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else (os.cpu_count() or 1) + 2
+
+
 @pytest.fixture(scope="session")
 def make_engine() -> EngineFactory:
     """The service's own engine; but what a test writes counts as written by somebody else, who fences nothing."""

@@ -71,7 +71,7 @@ def _examine_postgres(choice: Choice) -> Iterator[str]:
         with PostgresServer.start() as server:
             yield f"version {server.version} starts, with its files in {server.data_directory.parent}"
         return
-    yield f"version {check_version(choice.database_url) / 10_000:.4g}"
+    yield "version {}.{}".format(*divmod(check_version(choice.database_url), 10_000))
     with _connect(choice.database_url) as admin:
         yield from _examine_databases(admin)
 
@@ -116,6 +116,11 @@ def run_psql(choice: Choice, arguments: argparse.Namespace) -> int:
     """Open psql on a kept database, or on a dump of one."""
     if arguments.kept and Path(arguments.kept).is_file():
         return open_dump(Path(arguments.kept))
+    if arguments.kept and os.sep in arguments.kept:
+        raise SetupError(
+            f"There is no file {arguments.kept}. pytest keeps those of its last three runs; run the test again to have"
+            " another."
+        )
     if choice.database_url is None:
         raise SetupError(_NO_SERVER.format("open but the file that the report named"))
     return open_kept(choice.database_url, arguments.kept)

@@ -1,9 +1,10 @@
-"""Databases made ahead of time by a background thread, and dropped by it when they are no longer needed."""
+"""Databases made ahead of time by a background thread, and renewed or dropped by it when a test has used them."""
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,8 +12,11 @@ from psycopg import Connection as PsycopgConnection
 
 from service.testing.databases import WorkerDatabases
 from service.testing.errors import SetupError
+from service.testing.renewal import Blueprint, Counters
 
 _AHEAD = 3
+# They wait for PostgreSQL most of their time, for different copies at once.
+_THREADS = 2
 # A database takes some 8 MB. Dropping one forces a checkpoint, so it waits for a quiet moment, but not for ever.
 _MOST_USELESS = 16
 _TAKE_SECONDS = 60
@@ -28,13 +32,15 @@ class Clone:
 
     name: str
     warm: Connection | None
+    # Those of a copy that is not new are not empty: see `renewal`.
+    counters: Counters = field(default_factory=dict)
 
 
 class CloneStock:
     """Copies of the template, a few of them on the shelf.
 
-    The thread works between tests that need a clone, not while one of them runs: taking puts no work on it unless the
-    shelf is empty, giving back does.
+    The thread copies between tests that need a clone, not while one of them runs: taking puts no work on it unless the
+    shelf is empty, giving back does. What is given back goes back on the shelf, under a new name, if it can be renewed.
     """
 
     def __init__(self, databases: WorkerDatabases) -> None:
@@ -42,12 +48,17 @@ class CloneStock:
         self._warm_up: WarmUp = lambda _: None
         self._changed = threading.Condition()
         self._wanted = 0
+        self._coming = 0
         self._ready: deque[Clone] = deque()
+        self._used: deque[Clone] = deque()
         self._useless: deque[str] = deque()
+        self._blueprint: Blueprint | None = None
+        self._may_renew = True
         self._error: Exception | None = None
         self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="clones", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, name="clones", daemon=True) for _ in range(_THREADS)]
+        for thread in self._threads:
+            thread.start()
 
     def connect_with(self, warm_up: WarmUp) -> None:
         """Connect to each copy ahead of time; `warm_up` returns None when it cannot yet."""
@@ -73,6 +84,13 @@ class CloneStock:
                 return self._ready.popleft()
         raise self._error or AssertionError("neither a copy nor an error")
 
+    def give_back(self, clone: Clone) -> None:
+        """Take back what nobody uses any more; its connection is closed."""
+        with self._changed:
+            self._used.append(clone)
+            self._wanted = _AHEAD
+            self._changed.notify_all()
+
     def discard(self, name: str) -> None:
         """Drop the database some time, in the background."""
         with self._changed:
@@ -84,7 +102,8 @@ class CloneStock:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        self._thread.join(_CLOSE_SECONDS)
+        for thread in self._threads:
+            thread.join(_CLOSE_SECONDS)
         for clone in self._ready:
             if clone.warm is not None:
                 clone.warm.close()
@@ -100,20 +119,57 @@ class CloneStock:
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closing or self._is_short() or self._useless)
+            self._changed.wait_for(lambda: self._is_closing or self._is_short() or self._used or self._useless)
             if self._is_closing:
                 return None
+            if self._used:
+                return self._to_come(partial(self._renew, self._used.popleft()))
             if self._is_short() and len(self._useless) < _MOST_USELESS:
-                return self._add_copy
-            name = self._useless.popleft()
-            return lambda: self._databases.drop(name)
+                return self._to_come(self._add_copy)
+            return partial(self._databases.drop, self._useless.popleft())
 
     def _is_short(self) -> bool:
-        return len(self._ready) < self._wanted
+        return len(self._ready) + self._coming < self._wanted
 
-    def _add_copy(self) -> None:
+    def _to_come(self, make: Callable[[], Clone | None]) -> Callable[[], None]:
+        """A job that makes a clone, counted among those that are coming from now on."""
+        self._coming += 1
+
+        def work() -> None:
+            clone = make()
+            with self._changed:
+                self._coming -= 1
+                if clone is not None:
+                    self._ready.append(clone)
+                self._changed.notify_all()
+
+        return work
+
+    def _add_copy(self) -> Clone:
         name = self._databases.copy()
         clone = Clone(name, self._warm_up(name))
-        with self._changed:
-            self._ready.append(clone)
-            self._changed.notify_all()
+        if self._may_renew and self._blueprint is None and clone.warm is not None:
+            self._blueprint = Blueprint.read(clone.warm)
+            self._may_renew = self._blueprint is not None
+        return clone
+
+    def _renew(self, used: Clone) -> Clone | None:
+        name = self._databases.rename(used.name) if self._blueprint and len(self._ready) < _AHEAD else None
+        renewed = self._restore(name, used.counters) if name else None
+        if renewed is None:
+            self.discard(name or used.name)
+        return renewed
+
+    def _restore(self, name: str, counters: Counters) -> Clone | None:
+        connection = self._warm_up(name)
+        if connection is None or self._blueprint is None:
+            return None
+        try:
+            restored = self._blueprint.restore(connection, counters)
+        except psycopg.Error:
+            # A user without the right to do this, most likely: copying takes longer, but nothing else.
+            self._blueprint, self._may_renew, restored = None, False, None
+        if restored is None:
+            connection.close()
+            return None
+        return Clone(name, connection, restored)

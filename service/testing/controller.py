@@ -42,7 +42,7 @@ def find_lease(config: pytest.Config) -> Lease:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which template, when there is one already."""
     lease = config.stash[RUN].lease
-    return [f"database template: {lease.template.describe()}"] if lease else []
+    return lease.describe() if lease else []
 
 
 @pytest.hookimpl(optionalhook=True)

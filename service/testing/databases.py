@@ -8,6 +8,7 @@ from service.testing.ownership import (
     connect_admin,
     create_database,
     drop_database,
+    rename_unaltered,
     seal_database,
     write_record,
 )
@@ -34,6 +35,16 @@ class WorkerDatabases:
                 self._admin, name, self._owner.record(), template=template or self._template, strategy=self._strategy
             )
         return name
+
+    def rename(self, name: str) -> str | None:
+        """Give a database that a test has used a new name, under which nobody knows it; None if it is to be dropped.
+
+        That is when somebody is still in it, or when the database itself was altered.
+        """
+        with self._lock:
+            new = self._owner.database_name(self._number)
+            self._number += 1
+            return new if rename_unaltered(self._admin, name, new) else None
 
     def keep(self, name: str, test: str) -> None:
         """Leave the database to whoever looks into why `test` failed."""

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine
 from sqlmodel import Session
 
 from service.testing.application import Client, RunningApp
+from service.testing.fork_server import ForkServer
 from service.testing.lender import LENDER
 from service.testing.live import LiveServer, serving
 from service.testing.loans import Loan
@@ -85,10 +86,16 @@ def app_environment(_loan: Loan) -> dict[str, str]:
     return _loan.environment()
 
 
+@pytest.fixture(scope="session")
+def fork_server(request: pytest.FixtureRequest) -> ForkServer:
+    """Starts programs of the project as processes, without the time that their imports take."""
+    return request.config.stash[LENDER].fork_server
+
+
 @pytest.fixture
-def live_server(_loan: Loan, tmp_path: Path) -> Iterator[LiveServer]:
+def live_server(_loan: Loan, fork_server: ForkServer, tmp_path: Path) -> Iterator[LiveServer]:
     """The application in a server process of its own, on this test's own database: the test runs at level clone."""
-    with serving(_loan.worker.project, _loan.environment(), tmp_path / "live_server.log") as server:
+    with serving(_loan.worker.project, _loan.environment(), tmp_path / "live_server.log", fork_server) as server:
         yield server
 
 

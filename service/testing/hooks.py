@@ -68,7 +68,7 @@ def _refuse(session: pytest.Session, error: SetupError) -> None:
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say which template, which the header could not know yet."""
     lender = config.stash[LENDER]
-    return [f"database template: {lender.worker().lease.template.describe()}"] if lender.has_begun else []
+    return lender.worker().lease.describe() if lender.has_begun else []
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -119,7 +119,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         pytest.fail(str(error), pytrace=False)
     finally:
         judge_by(item.stash[_OUTER])
-        item.config.stash[LENDER].leave_module(item, nextitem)
+        item.config.stash[LENDER].finish(item, nextitem)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,6 +28,10 @@ class Lease:
     servers: Servers
     template: Template
 
+    def describe(self) -> list[str]:
+        """Lines for the report header."""
+        return [f"database template: {self.template.describe()}", *self.servers.describe_files()]
+
     def pack(self) -> dict[str, Any]:
         """Plain values, for a worker in another process."""
         return asdict(self)

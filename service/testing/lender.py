@@ -9,6 +9,7 @@ from service.testing.clones import Clone
 from service.testing.configuration import Project
 from service.testing.data import BuiltData, build_data, find_sources
 from service.testing.errors import SetupError
+from service.testing.fork_server import ForkServer
 from service.testing.keeping import keep_database
 from service.testing.lease import Lease
 from service.testing.loans import CloneLoan, Loan, RollbackLoan
@@ -47,11 +48,13 @@ class Lender:
 
     def __init__(self, project: Project, lease: Callable[[], Lease], worker_id: str) -> None:
         self.report = Report()
+        self.fork_server = ForkServer()
         self._project = project
         self._lease = lease
         self._worker_id = worker_id
         self._worker: Worker | None = None
         self._loan: Loan | None = None
+        self._clone: Clone | None = None
         self._clone_engine: CloneEngine | None = None
         self._data: dict[tuple[str, ...], BuiltData] = {}
 
@@ -88,6 +91,7 @@ class Lender:
     def _lend_clone(self, worker: Worker, data: BuiltData | None, make_engine: EngineFactory) -> CloneLoan:
         with self.report.measured("clone: acquire"):
             clone = Clone(worker.databases.copy(data.template), None) if data else worker.stock.take()
+        self._clone = None if data else clone
         database = worker.database(clone.name)
         if self._clone_engine is None:
             self._clone_engine = CloneEngine(make_engine, database)
@@ -102,8 +106,9 @@ class Lender:
         with self.report.measured("clone: end" if is_clone else "rollback: end"):
             loan.end()
         if is_clone:
-            loan.worker.stock.stock_up()
-            if not item.stash.get(FAILED, False):
+            if self._clone_engine is not None:
+                self._clone_engine.close()
+            if self._clone is None and not item.stash.get(FAILED, False):
                 loan.worker.stock.discard(loan.database.name)
 
     def keep(self, item: pytest.Item) -> str | None:
@@ -111,6 +116,7 @@ class Lender:
         if not isinstance(self._loan, CloneLoan) or item.stash.get(FAILED, False):
             return None
         item.stash[FAILED] = True
+        self._clone = None
         return keep_database(self.worker(), self._loan.database, item)
 
     def _find_data(self, item: pytest.Item, make_engine: EngineFactory) -> BuiltData | None:
@@ -123,8 +129,14 @@ class Lender:
                 self._data[key] = build_data(self.worker(), sources, make_engine, module)
         return self._data[key]
 
-    def leave_module(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Drop the data of the module that `item` was the last test of."""
+    def finish(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Give back what the test had, when nothing of the test runs any more; its module's data after the last."""
+        clone, self._clone = self._clone, None
+        if clone is not None:
+            self.worker().stock.give_back(clone)
+        self._leave_module(item, nextitem)
+
+    def _leave_module(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         module = item.nodeid.partition("::")[0]
         if not self._data or (nextitem and nextitem.nodeid.partition("::")[0] == module):
             return
@@ -136,6 +148,7 @@ class Lender:
 
     def close(self) -> None:
         """Let everything go."""
+        self.fork_server.close()
         if self._clone_engine is not None:
             self._clone_engine.close()
         if self._worker is not None:

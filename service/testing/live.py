@@ -1,22 +1,20 @@
 """A real server process on this test's database, for tests of what only a process can show."""
 
-import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
+from service.testing.fork_server import ForkServer
 
-_SCRIPT = Path(__file__).with_name("live_process.py")
+_PROGRAM = "service.testing.live_process:main"
 _START_SECONDS = 30
 _STOP_SECONDS = 15
 
@@ -24,31 +22,26 @@ _STOP_SECONDS = 15
 class LiveServer:
     """A server process. `url` has no slash at its end."""
 
-    def __init__(self, project: Project, environment: Mapping[str, str], log: Path) -> None:
-        if project.app_factory is None:
+    def __init__(self, project: Project, environment: Mapping[str, str], log: Path, fork_server: ForkServer) -> None:
+        if (factory := project.app_factory) is None:
             raise SetupError("The fixture `live_server` needs `db_app_factory` in the pytest configuration.")
         self._log = log
+        # Its end is the server's.
+        self._lifeline, stdin = socket.socketpair()
         # The listener is ours: there is no free port to guess, and connections wait in its backlog from the start.
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with stdin, socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with log.open("wb") as output:
-                self.process = subprocess.Popen(
-                    [sys.executable, str(_SCRIPT)],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd=project.root,
-                    pass_fds=[listener.fileno()],
-                )
-            order = {
-                "factory": project.app_factory,
-                "environment": dict(environment),
-                "path": [path or os.getcwd() for path in sys.path],  # noqa: PTH109  # as the import system reads ''
-                "listener": listener.fileno(),
-            }
-            self._pipe = cast("IO[bytes]", self.process.stdin)
-            self._pipe.write(json.dumps(order).encode() + b"\n")
-            self._pipe.flush()
+            self.process = fork_server.start(
+                _PROGRAM,
+                factory,
+                environment={**os.environ, **environment},
+                directory=project.root,
+                stdin=stdin.fileno(),
+                stdout=output.fileno(),
+                stderr=output.fileno(),
+                inherited=[listener.fileno()],
+                imports=[factory.partition(":")[0]],
+            )
 
     def await_start(self) -> None:
         """Return when the server answers; raises SetupError with its last words when it ends instead."""
@@ -71,23 +64,24 @@ class LiveServer:
         return True
 
     def stop(self) -> None:
-        """Stop the server as an operator would, with SIGTERM; kill it when it does not end."""
+        """Stop the server as an operator would, with SIGTERM; kill it when it does not end. Idempotent."""
         self.process.terminate()
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._pipe.close()
+        self._lifeline.close()
 
 
 @contextmanager
-def serving(project: Project, environment: Mapping[str, str], log: Path) -> Iterator[LiveServer]:
+def serving(
+    project: Project, environment: Mapping[str, str], log: Path, fork_server: ForkServer
+) -> Iterator[LiveServer]:
     """A live server, stopped at the end."""
-    server = LiveServer(project, environment, log)
+    server = LiveServer(project, environment, log, fork_server)
     try:
         server.await_start()
         yield server
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.stop()

@@ -1,18 +1,11 @@
-"""A script, not a module to import: an application server, which ends with the process that started it.
+"""An application server as a program: it ends with the process that holds the other end of its standard input."""
 
-It imports what every FastAPI project needs, then waits for a line of JSON on standard input: what to serve and where.
-So a process that was started early is ready quickly. The end of standard input is the end of the process.
-"""
-
-import json
 import os
 import pkgutil
 import socket
 import sys
 import threading
 
-import fastapi  # noqa: F401  # imported ahead of time
-import sqlmodel  # noqa: F401
 import uvicorn
 
 
@@ -22,18 +15,9 @@ def _end_with_owner() -> None:
 
 
 def main() -> None:
-    """Wait for the order, then serve until the owner closes the pipe or sends SIGTERM."""
-    line = sys.stdin.readline()
-    if not line:
-        return
-    order = json.loads(line)
+    """Serve the application that the first argument names on the listener that the second does, until SIGTERM."""
+    factory, listener = sys.argv[1:]
     threading.Thread(target=_end_with_owner, daemon=True).start()
-    os.environ.update(order["environment"])
-    sys.path[:0] = [path for path in order["path"] if path not in sys.path]
-    application = pkgutil.resolve_name(order["factory"])()
-    listener = socket.socket(fileno=order["listener"])
-    uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="on")).run(sockets=[listener])
-
-
-if __name__ == "__main__":
-    main()
+    application = pkgutil.resolve_name(factory)()
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="on"))
+    server.run(sockets=[socket.socket(fileno=int(listener))])

@@ -21,6 +21,16 @@ KIT = "service.testing"
 LOCK_DATABASE = "postgres"
 _UNDEFINED = (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject)
 
+_LEAVE_SECONDS = 0.2
+# Whether nobody is in the database, and whether it is as CREATE DATABASE has made it.
+_PLAIN = """
+SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid),
+    datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate AND datdba = current_user::regrole
+    AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
+    AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = datname)
+FROM pg_database d WHERE datname = %s
+"""
+
 Admin = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -87,7 +97,7 @@ def connect_admin(url: str, owner: Owner | None = None) -> Admin:
         return psycopg.connect(url, autocommit=True, connect_timeout=5, application_name=name)
     except psycopg.Error as error:
         raise SetupError(
-            f"The PostgreSQL server for tests cannot be reached: {' '.join(str(error).split())}."
+            f"The PostgreSQL server for tests cannot be reached: {' '.join(str(error).split()).rstrip('.?')}."
             " Start it, or correct TEST_DATABASE_URL, or unset that to use an embedded server."
         ) from error
 
@@ -152,6 +162,20 @@ def drop_database(admin: Admin, name: str) -> None:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
     except _UNDEFINED:
         return
+
+
+def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
+    """Rename a database if nobody is in it and it has no settings, grants or prepared transactions of its own."""
+    row = admin.execute(_PLAIN, [name]).fetchone()
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while row == (False, True) and time.monotonic() < deadline:
+        # A session ends a moment after its client has closed it.
+        row = admin.execute(_PLAIN, [name]).fetchone()
+    if row != (True, True):
+        return False
+    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new))
+    admin.execute(statement)
+    return True
 
 
 def list_owned(admin: Admin) -> list[OwnedDatabase]:

@@ -6,6 +6,7 @@ Never those of DATABASE_URL and REDIS_URL: they are the application's own data.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from service.embedded import EmbeddedError, PostgresServer
@@ -16,6 +17,7 @@ from service.testing.errors import SetupError
 from service.testing.ownership import LOCK_DATABASE, connect_admin
 
 OLDEST_POSTGRES = 14
+_MEMORY = Path("/dev/shm")  # noqa: S108  # only its name is shown
 # A worker holds two connections for itself; the rest is for the application's pool and a live server's.
 _CONNECTIONS_PER_WORKER = 44
 _CONNECTIONS_OF_RUN = 20
@@ -32,6 +34,20 @@ class Servers:
     redis_url: str | None
     # Of an embedded server: psql, pg_dump and the others. None when the server outlives the run.
     bin_directory: str | None
+    # Where that has its files.
+    directory: str | None
+
+    @property
+    def are_in_memory(self) -> bool:
+        """Whether it is known that the files of PostgreSQL are in memory."""
+        return self.directory is not None and Path(self.directory).is_relative_to(_MEMORY)
+
+    def describe_files(self) -> list[str]:
+        """A line for the report, when the files are ours: tests are slower where they are not in memory."""
+        if self.directory is None:
+            return []
+        place = "" if self.are_in_memory else f", on a disk: {_MEMORY} has no room"
+        return [f"postgresql files: {self.directory}{place}"]
 
     @property
     def admin_url(self) -> str:
@@ -77,17 +93,19 @@ def start(choice: Choice, project: Project, *, run: str, workers: int, undo: Exi
     postgres_url, redis_url = choice.database_url, choice.redis_url
     if choice.services == "compose":
         postgres_url, redis_url = undo.enter_context(compose.up(project.compose_file, name=f"t_{project.name}_{run}"))
-    bin_directory = None
+    bin_directory = directory = None
     if postgres_url is None:
         connections = _CONNECTIONS_OF_RUN + _CONNECTIONS_PER_WORKER * max(workers, 1)
         server = explained(lambda: PostgresServer.start(max_connections=connections))
         undo.callback(server.stop)
         postgres_url, bin_directory = server.url(LOCK_DATABASE), str(server.bin_directory)
+        directory = str(server.data_directory.parent)
     return Servers(
         postgres_url=postgres_url,
         postgres_version=check_version(postgres_url),
         redis_url=redis_url,
         bin_directory=bin_directory,
+        directory=directory,
     )
 
 

@@ -102,7 +102,7 @@ def _build(admin: Admin, servers: Servers, project: Project, owner: Owner, name:
     try:
         migrate(project, for_sqlalchemy(servers.postgres_url, unfinished))
         seal_database(admin, unfinished)
-        strategy = _probe_strategy(admin, owner, unfinished) if servers.postgres_version >= _STRATEGIES_SINCE else None
+        strategy = _choose_strategy(admin, servers, owner, unfinished)
         write_record(admin, unfinished, owner.record(strategy=strategy))
         _publish(admin, unfinished, name)
     except BaseException:
@@ -123,8 +123,14 @@ def _publish(admin: Admin, unfinished: str, name: str) -> None:
         ) from error
 
 
-def _probe_strategy(admin: Admin, owner: Owner, template: str) -> str:
+def _choose_strategy(admin: Admin, servers: Servers, owner: Owner, template: str) -> str | None:
     """The faster way to copy: the files where they are in memory, through the log where a checkpoint is expensive."""
+    if servers.postgres_version < _STRATEGIES_SINCE:
+        return None
+    return "FILE_COPY" if servers.are_in_memory else _probe_strategy(admin, owner, template)
+
+
+def _probe_strategy(admin: Admin, owner: Owner, template: str) -> str:
     seconds: dict[str, float] = {}
     # The first copy of files pays for a checkpoint of what the migrations wrote; no later one does.
     for number, strategy in enumerate(("FILE_COPY", "FILE_COPY", "WAL_LOG"), start=1):

@@ -1,15 +1,18 @@
 """What isolation costs, beside pytest-django on the same server. It needs `django` and `pytest-django`.
 
 Each figure is the median over many tests of a test's set-up, call and teardown together, in a run of its own. Clone
-tests are measured twice: one among twenty others, where a copy is ready, and back to back, where each waits for the
-server to copy. The insert is flushed and not committed on our side: Django's `create` releases no savepoint either.
+tests are measured twice: one among twenty others, where a copy is ready, and back to back, where each needs what one
+before it has used. The insert is flushed and not committed on our side: Django's `create` releases no savepoint either.
 """
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,20 +22,26 @@ from service.embedded import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 BOOKSHOP = ROOT / "tests" / "harness" / "bookshop"
-TESTS = 600
+TESTS = 400
+KIT_OPTIONS = ["-p", "service.testing.plugin", "-p", "no:django", "-o", f"db_alembic_config={BOOKSHOP}/alembic.ini"]
 
 TIMES = """
-import json, os
+import json, os, time
 from collections import defaultdict
 
 times = defaultdict(float)
 
 def pytest_runtest_logreport(report):
+    if report.when == "call" and "STARTED" in os.environ:
+        with open(os.environ["TIMES"], "w") as file:
+            json.dump(time.time() - float(os.environ.pop("STARTED")), file)
     if os.environ["MEASURED"] in report.nodeid:
         times[report.nodeid] += report.duration
     assert not report.failed, report.longreprtext
 
 def pytest_sessionfinish():
+    if os.environ["MEASURED"] == "none":
+        return
     # The first tests pay for what is made once.
     with open(os.environ["TIMES"], "w") as file:
         json.dump(list(times.values())[10:], file)
@@ -43,6 +52,9 @@ import pytest
 from bookshop import Author
 
 many = pytest.mark.parametrize("number", range({TESTS}))
+
+def test_nothing():
+    pass
 
 @many
 def test_empty(session, number):
@@ -137,7 +149,9 @@ def django_project(tmp_path_factory: pytest.TempPathFactory, server: PostgresSer
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
     path = os.pathsep.join([str(folder), str(ROOT), str(BOOKSHOP), os.environ.get("PYTHONPATH", "")])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    # Compiled modules are a cache too.
+    unwanted = ("PYTEST_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {
         **kept,
         "PYTHONPATH": path,
@@ -173,10 +187,9 @@ def median_milliseconds(folder: Path, test: str, tests: list[str], *options: str
 
 def measure(kit_project: Path, django_project: Path, server: PostgresServer, test: str, tests: list[str]) -> float:
     """Our median through theirs, each the best of three runs."""
-    kit_options = ["-p", "service.testing.plugin", "-p", "no:django", "-o", f"db_alembic_config={BOOKSHOP}/alembic.ini"]
     rounds = [
         (
-            median_milliseconds(kit_project, test, tests, *kit_options, TEST_DATABASE_URL=server.url()),
+            median_milliseconds(kit_project, test, tests, *KIT_OPTIONS, TEST_DATABASE_URL=server.url()),
             median_milliseconds(django_project, test, tests),
         )
         for _ in range(3)
@@ -203,3 +216,35 @@ def test_a_clone_test_among_others(kit_project: Path, django_project: Path, serv
 
 def test_clone_tests_back_to_back(kit_project: Path, django_project: Path, server: PostgresServer) -> None:
     assert measure(kit_project, django_project, server, "test_commit", ["test_it.py::test_commit"]) <= 1.0
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[Path]:
+    """A place for binaries and clusters that the account of the servers may enter."""
+    path = Path(tempfile.mkdtemp(prefix="bench-cache-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def seconds_to_first_test(kit_project: Path, cache: Path, test: str) -> float:
+    """From the start of pytest to the end of its first test, on embedded servers."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "times", "-p", "no:randomly", *KIT_OPTIONS]
+    started = environment(kit_project, XDG_CACHE_HOME=str(cache), MEASURED="none", STARTED=str(time.time()))
+    subprocess.run([*command, f"test_it.py::{test}"], cwd=kit_project, env=started, check=True, capture_output=True)
+    return float((kit_project / "times.json").read_text())
+
+
+def test_the_first_test(kit_project: Path, empty_cache: Path) -> None:
+    first_ever = seconds_to_first_test(kit_project, empty_cache, "test_insert[0]")
+    alone, warm = (
+        min(seconds_to_first_test(kit_project, empty_cache, test) for _ in range(5))
+        for test in ("test_nothing", "test_insert[0]")
+    )
+
+    print(  # noqa: T201
+        f"\nfirst test ever {first_ever:.2f} s, with warm caches {warm:.2f} s, one without a database {alone:.2f} s"
+    )
+    # What Python, pytest and the libraries take before is not ours.
+    assert first_ever - alone <= 4
+    assert warm - alone <= 1

@@ -1,28 +1,34 @@
-"""The `service` command as a person or a deploy script runs it: a process in an empty directory."""
+"""The `service` command as a person or a deploy script runs it: a process in an empty directory.
+
+Its imports would take most of the time of these tests, so that a fork server has done them. What happens before them
+is tested by the few commands that are typed.
+"""
 
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import requests
 from sqlalchemy import URL
 
+from service.testing.fork_server import ForkedProcess, ForkServer
 from tests.waiting import wait_until
 
 START_SECONDS = 60
+COMMAND = "service.cli:main"
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """A command that has not ended, and the file that its output goes to."""
 
-    process: subprocess.Popen[bytes]
+    process: ForkedProcess | subprocess.Popen[bytes]
     output_file: Path
 
     @property
@@ -53,6 +59,7 @@ class Running:
 class Terminal:
     """Where commands are run: a directory without a `.env`, and the environment that they see."""
 
+    fork_server: ForkServer
     directory: Path
     environment: Mapping[str, str]
     running: list[Running] = field(default_factory=list)
@@ -60,14 +67,12 @@ class Terminal:
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `service` with `words` to its end."""
-        return subprocess.run(
-            [self.python, "-m", "service", *words],
-            cwd=self.directory,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
+        return self.fork_server.run(
+            COMMAND,
+            *words,
+            environment={**self.environment, **environment},
+            directory=self.directory,
             timeout=START_SECONDS,
-            check=False,
         )
 
     def paste(self, line: str) -> subprocess.CompletedProcess[str]:
@@ -79,25 +84,41 @@ class Terminal:
 
     def start(self, *words: str, **environment: str) -> Running:
         """Start `service` with `words`; it is killed after the test if it still runs."""
+        return self._keep(
+            lambda output: self.fork_server.start(
+                COMMAND,
+                *words,
+                environment={**self.environment, **environment},
+                directory=self.directory,
+                stdout=output,
+                stderr=output,
+                imports=["service.up"],
+            )
+        )
+
+    def start_typed(self, *words: str) -> Running:
+        """The same with an interpreter that has to import everything first."""
+        command = [self.python, "-m", "service", *words]
+        return self._keep(
+            lambda output: subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, stdout=output, stderr=output
+            )
+        )
+
+    def _keep(self, start: Callable[[int], ForkedProcess | subprocess.Popen[bytes]]) -> Running:
         output_file = self.directory / f"output-{len(self.running)}"
         with output_file.open("wb") as output:
-            process = subprocess.Popen(
-                [self.python, "-m", "service", *words],
-                cwd=self.directory,
-                env={**self.environment, **environment},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            process = start(output.fileno())
         self.running.append(Running(process, output_file))
         return self.running[-1]
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, fork_server: ForkServer) -> Iterator[Terminal]:
     """A terminal in which nothing is configured."""
     directory = tmp_path / "home"
     directory.mkdir()
-    terminal = Terminal(directory, dict(os.environ))
+    terminal = Terminal(fork_server, directory, dict(os.environ))
     yield terminal
     for command in terminal.running:
         if command.process.poll() is None:
@@ -108,7 +129,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 @pytest.fixture
 def configured(terminal: Terminal, app_environment: dict[str, str]) -> Terminal:
     """A terminal whose DATABASE_URL and REDIS_URL name this test's servers, which are migrated and empty."""
-    return Terminal(terminal.directory, {**terminal.environment, **app_environment}, terminal.running)
+    return replace(terminal, environment={**terminal.environment, **app_environment})
 
 
 def serve(terminal: Terminal, *words: str, **environment: str) -> tuple[Running, str]:

@@ -109,7 +109,8 @@ def test_data_survives_and_samples_come_once_only(terminal: Terminal) -> None:
 )
 def test_a_signal_at_any_stage_stops_everything(terminal: Terminal, stage: str, signals: list[int]) -> None:
     data = terminal.directory / "data"
-    command = terminal.start("up", "--port", "0", "--data-dir", str(data))
+    start = terminal.start if stage else terminal.start_typed
+    command = start("up", "--port", "0", "--data-dir", str(data))
     command.await_output(stage)
 
     for number in signals:

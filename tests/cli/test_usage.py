@@ -1,15 +1,18 @@
 """How the command says what it takes, and what it was given wrongly."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.conftest import Terminal
 
 
-def test_help_lists_every_command(terminal: Terminal) -> None:
-    told = terminal.run("--help")
+@pytest.mark.parametrize("command", ["{python} -m service", "{folder}/service"])
+def test_help_lists_every_command(terminal: Terminal, command: str) -> None:
+    told = terminal.paste(command.format(python=terminal.python, folder=Path(terminal.python).parent) + " --help")
 
     assert told.returncode == 0
-    assert all(word in told.stdout for word in ("up", "serve", "check", "seed", "expire"))
+    assert all(word in told.stdout for word in ("up", "serve", "check", "seed", "expire", "import", "export", "cache"))
 
 
 @pytest.mark.parametrize(

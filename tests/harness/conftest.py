@@ -1,16 +1,21 @@
 """Runs of pytest inside of pytest, on another project that uses the kit: the bookshop."""
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio._backends._asyncio
+import fastapi
 import psycopg
 import pytest
 import redis
 
-import service.testing.run  # noqa: F401  # stays loaded: pytester forgets what a run in this process has imported
+import service.testing.factories
+import service.testing.migration_runner
+import service.testing.run
 from service.embedded import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +25,11 @@ CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
 
 collect_ignore = ["bookshop"]
 
+# pytester forgets what a run in this process was the first to import; half of a library loaded anew does not work.
+STAY_LOADED = (anyio._backends._asyncio, fastapi, service.testing)  # noqa: SLF001  # anyio loads it when it is used
+
+# Names of databases; keys of Redis with their values; how many there are in each database of Redis.
+Everything = tuple[set[str], dict[bytes, object], dict[str, int]]
 RunBookshop = Callable[..., pytest.RunResult]
 
 NEEDS_DATABASE = "def test_it(session): pass"
@@ -64,6 +74,12 @@ class GivenServers:
             rows = connection.execute("SELECT datname FROM pg_database WHERE datname NOT LIKE 'tpl\\_%'").fetchall()
         return {name for (name,) in rows}
 
+    def everything(self) -> Everything:
+        """What a run must leave as it was."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            keys = {key: client.get(key) for key in client.scan_iter()}
+        return self.databases(), keys, self.keys()
+
     def keys(self) -> dict[str, int]:
         """How many keys each Redis database holds."""
         with redis.Redis.from_url(self.redis.url) as client:
@@ -75,6 +91,27 @@ def given() -> Iterator[GivenServers]:
     """A PostgreSQL and a Redis of this worker's, used by many inner runs."""
     with PostgresServer.start() as postgres, RedisServer.start() as redis_server:
         yield GivenServers(postgres, redis_server)
+
+
+@pytest.fixture
+def neighbour(given: GivenServers) -> Iterator[Everything]:
+    """Databases and keys of somebody else, with names like ours, and all that there is."""
+    names = ["t_bookshop_0123456789ab_gw0_1", "neighbour"]
+    with (
+        psycopg.connect(given.postgres.url(), autocommit=True) as admin,
+        redis.Redis.from_url(given.redis.url) as client,
+    ):
+        for name in names:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        admin.execute(f"COMMENT ON DATABASE {names[0]} IS '{json.dumps({'kit': 'another', 'lock': 1})}'")
+        client.set("books", 4711)
+        with redis.Redis.from_url(f"{given.redis.url}?db=1") as other:
+            other.set("books", 4711)
+            yield given.everything()
+            other.delete("books")
+        client.delete("books")
+        for name in names:
+            admin.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture
@@ -102,18 +139,14 @@ def bookshop(pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def run_bookshop(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> RunBookshop:
-    """Run pytest in the bookshop: `run_bookshop("-n2", tests=["test_data.py"], env=...)`."""
+    """Run pytest in the bookshop, in this process: `run_bookshop("-n2", tests=["test_data.py"], env=...)`."""
 
-    def run(
-        *arguments: str, tests: list[str] | None = None, env: Mapping[str, str] | None = None, in_process: bool = False
-    ) -> pytest.RunResult:
-        for name in tests or []:
-            shutil.copy(BOOKSHOP / name, bookshop.path)
+    def run(*arguments: str, tests: Iterable[str] = (), env: Mapping[str, str] | None = None) -> pytest.RunResult:
+        for name in tests:
+            # Under another name than the module that asks for it: the two share an interpreter.
+            shutil.copy(BOOKSHOP / name, bookshop.path / f"test_bookshop_{name.removeprefix('test_')}")
         for variable, value in (env or {}).items():
             inner_environment.setenv(variable, value)
-        if in_process:
-            # Cheap, for runs that end before they import the bookshop.
-            return bookshop.runpytest_inprocess(*arguments)
-        return bookshop.runpytest_subprocess(*arguments, timeout=100)
+        return bookshop.runpytest_inprocess(*arguments)
 
     return run

@@ -46,6 +46,7 @@ def test_doctor_lists_what_is_there_and_sweep_drops_what_is_dead(run_command: Ru
     assert status == 0
     assert f"{name}, left by a dead run (sweep drops it)" in report
     assert "can be claimed" in report
+    assert f"PostgreSQL: version {given.postgres.version}\n" in report
 
     assert run_command("sweep") == (0, f"dropped {name}\n")
     assert run_command("sweep")[1].startswith("nothing left on postgresql://")
@@ -67,6 +68,15 @@ def test_psql_says_when_nothing_is_kept(run_command: RunCommand) -> None:
     status, _ = run_command("psql")
 
     assert status == "No failed test has kept a database on this server; it has none."
+
+
+def test_psql_says_which_file_is_not_there(run_command: RunCommand) -> None:
+    status, _ = run_command("psql", "/nowhere/dump.sql")
+
+    assert status == (
+        "There is no file /nowhere/dump.sql. pytest keeps those of its last three runs; run the test again to have"
+        " another."
+    )
 
 
 def test_a_command_that_needs_a_server_says_so(run_command: RunCommand, inner_environment: pytest.MonkeyPatch) -> None:

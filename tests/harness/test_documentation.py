@@ -1,13 +1,11 @@
 """Every code block of docs/testing.md works."""
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.harness.conftest import ROOT, RunBookshop
+from tests.harness.conftest import ROOT, GivenServers, RunBookshop
 
 CHAPTER = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 
@@ -36,15 +34,19 @@ def test_no_block_is_of_a_kind_that_nothing_runs() -> None:
     assert blocks("sh") == ["pytest -n auto\n", "python -m service.testing doctor\n", "pytest --db-report\n"]
 
 
-def test_the_commands_run_as_they_are_written(bookshop: pytest.Pytester) -> None:
+def test_the_commands_run_as_they_are_written(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
     bookshop.makepyfile("def test_it(session): pass")
-    # With the interpreter of this run in place of whatever is first on the PATH.
-    commands = [re.sub(r"^python ", "", line).replace("pytest", "-m pytest") for line in blocks("sh")]
 
-    for command in commands:
-        arguments = [sys.executable, *command.split()]
-        done = subprocess.run(arguments, cwd=Path(bookshop.path), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    for command in blocks("sh"):
+        program, *arguments = command.split()
+        if program == "pytest":
+            run_bookshop(*arguments, env=given.environment).assert_outcomes(passed=1)
+        else:
+            # The interpreter of this run in place of whatever is first on the PATH.
+            assert program == "python"
+            assert bookshop.run(sys.executable, *arguments).ret == 0
 
 
 def test_every_option_and_fixture_is_told_of() -> None:

@@ -10,7 +10,7 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
 
     result = run_bookshop("-n0", "--db-report", tests=["test_levels.py"], env=given.environment)
 
-    result.assert_outcomes(passed=32)
+    result.assert_outcomes(passed=42)
     assert given.databases() == databases
     assert given.keys() == keys
 
@@ -18,16 +18,16 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
 def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(run_bookshop: RunBookshop) -> None:
     result = run_bookshop("-n2", "--db-report", tests=["test_levels.py"])
 
-    result.assert_outcomes(passed=32)
+    result.assert_outcomes(passed=42)
     result.stdout.re_match_lines(
         [r"postgresql: embedded, TEST_DATABASE_URL is not set", r"redis: embedded, one per worker, .*"]
     )
     result.stdout.re_match_lines(
         [
             r"template: tpl_\w+ \(built in \d+ ms\), copied by (FILE_COPY|WAL_LOG)",
-            r"tests: 5 clone, 3 none, 24 rollback",
-            r"clone: acquire: 5 x, p50 .* ms, p95 .* ms.*",
-            r"rollback: begin: 24 x, p50 .*",
+            r"tests: 11 clone, 3 none, 28 rollback",
+            r"clone: acquire: 11 x, p50 .* ms, p95 .* ms.*",
+            r"rollback: begin: 28 x, p50 .*",
         ],
         consecutive=False,
     )
@@ -35,6 +35,7 @@ def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(
 
 HALF_TRUTHS = {
     "test_second_connection": "a second connection was opened",
+    "test_thread": "a second connection was opened",
     "test_swallowed_error": "a second connection was opened",
     "test_engine": "a second connection was opened",
     "test_overlapping_sessions": "two transactions overlap",
@@ -53,7 +54,7 @@ HALF_TRUTHS = {
 def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBookshop, given: GivenServers) -> None:
     result = run_bookshop("-n0", "--tb=line", tests=["test_half_truths.py"], env=given.environment)
 
-    result.assert_outcomes(failed=18, passed=1, errors=1)
+    result.assert_outcomes(failed=19, passed=1, errors=1)
     output = result.stdout.str()
     for test, reason in HALF_TRUTHS.items():
         naming = rf'{reason}.*@pytest\.mark\.db\(isolation="clone"\)'
@@ -77,4 +78,4 @@ def test_a_marker_that_cannot_be_followed_ends_the_run_with_one_paragraph(
 ) -> None:
     bookshop.makepyfile(f"import pytest\n{marked}")
 
-    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), message)
+    assert_refused(run_bookshop("-n0", env=given.environment), message)

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from service.embedded import postgres_server
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
 
 
@@ -36,7 +38,7 @@ def test_a_server_that_must_not_be_used_is_refused_before_anything_starts(
     bookshop.makepyfile(NEEDS_DATABASE)
 
     for workers in ("-n0", "-n2"):
-        assert_refused(run_bookshop(workers, in_process=True, env={variable: value}), message)
+        assert_refused(run_bookshop(workers, env={variable: value}), message)
 
 
 def test_a_remote_server_is_used_when_that_is_said(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
@@ -45,29 +47,28 @@ def test_a_remote_server_is_used_when_that_is_said(run_bookshop: RunBookshop, bo
     result = run_bookshop(
         "-n0",
         "--allow-remote-services",
-        in_process=True,
         env={"TEST_DATABASE_URL": "postgresql://192.0.2.1:1/x?connect_timeout=1"},
     )
 
     assert_refused(result, "cannot be reached")
 
 
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
 def test_tests_that_need_no_server_run_without_one(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, workers: str
 ) -> None:
     bookshop.makepyfile("def test_it(): pass")
 
-    result = run_bookshop(workers, in_process=True, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/nobody"})
+    result = run_bookshop(workers, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/nobody"})
 
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
 def test_a_server_that_does_not_answer(run_bookshop: RunBookshop, bookshop: pytest.Pytester, workers: str) -> None:
     bookshop.makepyfile(NEEDS_DATABASE)
 
-    result = run_bookshop(workers, in_process=True, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"})
+    result = run_bookshop(workers, env={"TEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"})
 
     assert_refused(result, "cannot be reached")
 
@@ -80,9 +81,7 @@ def test_a_user_who_may_not_create_databases(
         admin.execute("CREATE ROLE reader LOGIN")
         try:
             url = given.postgres.url().replace("postgres@", "reader@")
-            assert_refused(
-                run_bookshop("-n0", in_process=True, env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB"
-            )
+            assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB")
         finally:
             admin.execute("DROP ROLE reader")
 
@@ -126,7 +125,6 @@ def test_a_server_that_is_too_old(run_bookshop: RunBookshop, bookshop: pytest.Py
     with old_server("13.4") as port:
         result = run_bookshop(
             "-n0",
-            in_process=True,
             env={"TEST_DATABASE_URL": f"postgresql://127.0.0.1:{port}/postgres?gssencmode=disable"},
         )
 
@@ -155,10 +153,30 @@ def test_no_wheel_for_this_platform(run_bookshop: RunBookshop, bookshop: pytest.
     )
     bookshop.makepyfile(NEEDS_DATABASE)
 
-    result = run_bookshop("-n0", "-p", "no_wheels", in_process=True)
+    result = run_bookshop("-n0", "-p", "no_wheels")
 
     assert_refused(result, "no embedded PostgreSQL to start")
     assert "TEST_DATABASE_URL" in result.stderr.str()
+
+
+def test_too_little_memory_and_a_long_path_for_temporary_files(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    monkeypatch.setattr(postgres_server, "_MEMORY_BYTES", 1 << 60)
+    monkeypatch.setattr(tempfile, "tempdir", str(bookshop.mkdir("long" * 30)))
+
+    result = run_bookshop("-n0")
+
+    result.assert_outcomes(passed=1)
+    # A socket's address holds 108 bytes: the next best place is used.
+    result.stdout.re_match_lines([r"postgresql files: /(var/)?tmp/item-service-\w+, on a disk: /dev/shm has no room"])
+
+
+def test_memory_is_used_where_there_is_room(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    run_bookshop("-n0").stdout.re_match_lines([r"postgresql files: /dev/shm/item-service-\w+"])
 
 
 def test_compose_without_docker(
@@ -167,9 +185,7 @@ def test_compose_without_docker(
     bookshop.makepyfile(NEEDS_DATABASE)
     inner_environment.setenv("PATH", str(bookshop.mkdir("empty")))
 
-    assert_refused(
-        run_bookshop("-n0", "--services=compose", in_process=True), "needs docker, and there is no program of that name"
-    )
+    assert_refused(run_bookshop("-n0", "--services=compose"), "needs docker, and there is no program of that name")
 
 
 @pytest.fixture
@@ -198,5 +214,5 @@ def test_compose_that_fails_says_how_and_takes_everything_down(
     bookshop.makepyfile(NEEDS_DATABASE)
     (bookshop.path / "broken").touch()
 
-    assert_refused(run_bookshop("-n0", "--services=compose", in_process=True), "no such image")
+    assert_refused(run_bookshop("-n0", "--services=compose"), "no such image")
     assert "down --volumes" in (bookshop.path / "docker.log").read_text().splitlines()[-1]

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -69,11 +70,18 @@ def admin(given: GivenServers) -> Iterator[Admin]:
 
 
 @pytest.fixture
-def make_template(admin: Admin, given: GivenServers, project: Project) -> MakeTemplate:
+def make_template(given: GivenServers, project: Project) -> MakeTemplate:
+    """What each run does at its beginning."""
     url = given.postgres.url()
-    servers = Servers(postgres_url=url, postgres_version=check_version(url), redis_url=None, bin_directory=None)
-    owner = Owner(project.name, secrets.token_hex(6), "run")
-    return lambda: ensure_template(admin, servers, project, owner)
+    servers = Servers(
+        postgres_url=url, postgres_version=check_version(url), redis_url=None, bin_directory=None, directory=None
+    )
+
+    def make() -> Template:
+        with connect_admin(url) as admin:
+            return ensure_template(admin, servers, project, Owner(project.name, secrets.token_hex(6), "run"))
+
+    return make
 
 
 def templates(admin: Admin, project: Project) -> set[str]:
@@ -86,6 +94,14 @@ def test_the_same_migrations_have_one_template(make_template: MakeTemplate) -> N
 
     assert built.build_ms is not None
     assert (found.name, found.build_ms) == (built.name, None)
+
+
+def test_of_eight_builders_at_once_one_builds(make_template: MakeTemplate) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        templates = [built.result() for built in [threads.submit(make_template) for _ in range(8)]]
+
+    assert len({template.name for template in templates}) == 1
+    assert sum(template.build_ms is not None for template in templates) == 1
 
 
 def test_an_edit_makes_a_template_and_its_undoing_finds_the_old_one(
@@ -176,4 +192,22 @@ def test_a_project_without_migrations_is_refused(
     bookshop.makepyfile(NEEDS_DATABASE)
     (bookshop.path / "alembic.ini").unlink()
 
-    assert_refused(run_bookshop("-n0", in_process=True, env=given.environment), "Name it by `db_alembic_config`")
+    assert_refused(run_bookshop("-n0", env=given.environment), "Name it by `db_alembic_config`")
+
+
+@pytest.mark.parametrize(
+    ("down_revision", "message"),
+    [
+        (None, "2 heads: 0001, 2. Join them with `alembic merge heads`"),
+        ("0001", "migrations/versions/r2.py:10: broken. The half-built database was removed."),
+    ],
+)
+def test_migrations_that_cannot_be_run_end_the_run_with_one_paragraph(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, down_revision: str | None, message: str
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    add_migration(bookshop.path, "2", down_revision, "raise ValueError('broken')")
+    databases = given.databases()
+
+    assert_refused(run_bookshop("-n0", env=given.environment), message)
+    assert given.databases() == databases

@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine
 
+from service.testing.fork_server import ForkedProcess, ForkServer
 from tests.databases import ROOT, migrate
 
-Alembic = Callable[..., subprocess.Popen[str]]
+Alembic = Callable[..., "Runner"]
 
 
 @pytest.fixture
@@ -27,25 +29,51 @@ def migrated_engine(empty_engine: Engine) -> Engine:
     return empty_engine
 
 
-@pytest.fixture
-def alembic(tmp_path: Path) -> Iterator[Alembic]:
-    """Start `alembic` on a database, in a directory without `.env`; what still runs at the end is ended."""
-    started: list[subprocess.Popen[str]] = []
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """An `alembic` that runs, or has run."""
 
-    def start(*words: str, url: URL | str) -> subprocess.Popen[str]:
+    process: ForkedProcess | subprocess.Popen[bytes]
+    output: Path
+    errors: Path
+
+    def finish(self) -> tuple[int, str, str]:
+        """Wait for its end: the exit status, and what it said on both streams."""
+        return self.process.wait(timeout=100), self.output.read_text(), self.errors.read_text()
+
+
+@pytest.fixture
+def alembic(tmp_path: Path, fork_server: ForkServer) -> Iterator[Alembic]:
+    """Start `alembic` on a database, in a directory without `.env`; what still runs at the end is ended.
+
+    A fork server has done its imports, unless it is `typed`.
+    """
+    started: list[Runner] = []
+
+    def start(*words: str, url: URL | str, typed: bool = False) -> Runner:
         address = url if isinstance(url, str) else url.render_as_string(hide_password=False)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), *words],
-            cwd=tmp_path,
-            env={**os.environ, "DATABASE_URL": address},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        arguments = ["-c", str(ROOT / "alembic.ini"), *words]
+        environment = {**os.environ, "DATABASE_URL": address}
+        output, errors = (tmp_path / f"{stream}-{len(started)}" for stream in ("output", "errors"))
+        with output.open("wb") as told, errors.open("wb") as complained:
+            process: ForkedProcess | subprocess.Popen[bytes]
+            if typed:
+                command = [str(Path(sys.executable).with_name("alembic")), *arguments]
+                process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=told, stderr=complained)
+            else:
+                process = fork_server.start(
+                    "alembic.config:main",
+                    *arguments,
+                    environment=environment,
+                    directory=tmp_path,
+                    stdout=told.fileno(),
+                    stderr=complained.fileno(),
+                    imports=["service.models", "service.database"],
+                )
+        started.append(Runner(process, output, errors))
+        return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for runner in started:
+        runner.process.kill()
+        runner.process.wait()

@@ -40,24 +40,22 @@ def count_runners(engine: Engine) -> int:
 
 
 def test_one_runner_tells_what_it_did_and_the_next_finds_nothing_to_do(empty_engine: Engine, alembic: Alembic) -> None:
-    first = alembic("upgrade", "head", url=empty_engine.url)
-    first_output = first.communicate()
-    second = alembic("upgrade", "head", url=empty_engine.url)
-    second_output = second.communicate()
+    status, output, errors = alembic("upgrade", "head", url=empty_engine.url, typed=True).finish()
+    second = alembic("upgrade", "head", url=empty_engine.url).finish()
 
-    assert (first.returncode, first_output[1]) == (0, "")
-    assert first_output[0].startswith("Applied ")
-    assert (second.returncode, second_output) == (0, ("", ""))
+    assert (status, errors) == (0, "")
+    assert output.startswith("Applied ")
+    assert second == (0, "", "")
     assert revisions(empty_engine) == [SCHEMA_REVISION]
 
 
 def test_eight_runners_at_once_all_succeed_and_one_of_them_migrates(empty_engine: Engine, alembic: Alembic) -> None:
     runners = [alembic("upgrade", "head", url=empty_engine.url) for _ in range(8)]
 
-    outputs = [runner.communicate(timeout=100) for runner in runners]
+    ends = [runner.finish() for runner in runners]
 
-    assert [(runner.returncode, errors) for runner, (_, errors) in zip(runners, outputs, strict=True)] == [(0, "")] * 8
-    assert sum(f"Applied {SCHEMA_REVISION}: " in printed for printed, _ in outputs) == 1
+    assert [(status, errors) for status, _, errors in ends] == [(0, "")] * 8
+    assert sum(f"Applied {SCHEMA_REVISION}: " in printed for _, printed, _ in ends) == 1
     assert revisions(empty_engine) == [SCHEMA_REVISION]
 
 
@@ -68,15 +66,15 @@ def test_a_runner_waits_while_another_holds_the_lock(empty_engine: Engine, alemb
         runner = alembic("upgrade", "head", url=empty_engine.url)
         wait_until(lambda: count_runners(empty_engine) == 1, seconds=30)
         with pytest.raises(subprocess.TimeoutExpired):
-            runner.wait(timeout=0.5)
+            runner.process.wait(timeout=0.5)
         assert revisions(empty_engine) == []
         # It polls: a wait inside PostgreSQL would hold a snapshot open, and have no end.
         waiting = connection.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
         assert waiting.scalar_one() == 0
 
-    _, errors = runner.communicate(timeout=30)
+    status, _, errors = runner.finish()
 
-    assert (runner.returncode, errors) == (0, "")
+    assert (status, errors) == (0, "")
     assert revisions(empty_engine) == [SCHEMA_REVISION]
 
 
@@ -86,12 +84,12 @@ def test_a_killed_runner_leaves_the_lock_free_for_the_next(empty_engine: Engine,
         holder.commit()
         killed = alembic("upgrade", "head", url=empty_engine.url)
         wait_until(lambda: count_runners(empty_engine) == 1, seconds=30)
-        killed.kill()
-        killed.wait()
+        killed.process.kill()
+        killed.process.wait()
 
     following = alembic("upgrade", "head", url=empty_engine.url)
 
-    assert following.wait(timeout=30) == 0
+    assert following.finish()[0] == 0
 
 
 def test_a_given_connection_is_used_and_left_open(empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,22 +145,20 @@ def test_logging_is_left_alone(empty_engine: Engine) -> None:
     ],
 )
 def test_a_wrong_address_is_one_message(alembic: Alembic, url: str, told: str) -> None:
-    runner = alembic("upgrade", "head", url=url)
+    status, printed, errors = alembic("upgrade", "head", url=url).finish()
 
-    printed, errors = runner.communicate(timeout=30)
-
-    assert (runner.returncode, printed) == (1, "")
+    assert (status, printed) == (1, "")
     assert "DATABASE_URL" in errors
     assert told in errors
     assert all(secret not in errors for secret in ("hunter2", "ter2", "Traceback"))
 
 
 def test_a_database_that_does_not_exist_is_one_message(empty_engine: Engine, alembic: Alembic) -> None:
-    runner = alembic("upgrade", "head", url=empty_engine.url.set(database="no_such_database"))
+    nowhere = empty_engine.url.set(database="no_such_database")
 
-    _, errors = runner.communicate(timeout=30)
+    status, _, errors = alembic("upgrade", "head", url=nowhere).finish()
 
-    assert runner.returncode == 1
+    assert status == 1
     assert 'database "no_such_database" does not exist' in errors
     assert "Traceback" not in errors
 

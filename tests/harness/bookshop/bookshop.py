@@ -3,23 +3,28 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
 import redis
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, UniqueConstraint, create_engine, text
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy import ForeignKey, UniqueConstraint, create_engine, func, text
+from sqlalchemy.orm import registry, sessionmaker
 from sqlmodel import Column, Field, Integer, Relationship, Session, SQLModel, select
 
 
-class Author(SQLModel, table=True):
+class Row(SQLModel, registry=registry()):
+    """The tables of this project have metadata of their own: it is imported beside another one, and more than once."""
+
+
+class Author(Row, table=True):
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(min_length=1)
 
 
-class Book(SQLModel, table=True):
+class Book(Row, table=True):
     __table_args__ = (UniqueConstraint("title", name="book_title"),)
 
     id: int | None = Field(default=None, primary_key=True)
@@ -41,7 +46,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.sessions = sessionmaker(app.state.engine, class_=Session)
     app.state.redis = redis.Redis.from_url(os.environ["SHOP_REDIS"])
     app.state.greeting = os.environ["SHOP_GREETING"]
+    app.state.housekeeping = ThreadPoolExecutor(1)
+
+    def count_books() -> int:
+        with app.state.engine.connect() as connection:
+            return connection.scalar(select(func.count(Book.id)))
+
+    app.state.count_books = count_books
+    app.state.housekeeping.submit(count_books).result()
     yield
+    app.state.housekeeping.shutdown()
     app.state.redis.close()
     app.state.engine.dispose()
 

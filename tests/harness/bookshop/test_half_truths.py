@@ -4,6 +4,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from service.testing.lender import LENDER
 from sqlalchemy import create_engine
 from sqlmodel import select
 
@@ -16,6 +17,11 @@ def send(client, statement):
 
 def test_second_connection(client):
     client.post("/second-connection")
+
+
+def test_thread(app):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(app.state.count_books).result()
 
 
 def test_swallowed_error(client):
@@ -85,7 +91,7 @@ def test_query_at_level_none():
 
 
 def test_query_without_a_level(request):
-    request.config.shop_engine.connect()
+    create_engine(request.config.stash[LENDER].worker().base.url).connect()
 
 
 @pytest.mark.max_queries(1)
@@ -98,9 +104,3 @@ def test_other_number_of_queries(session, assert_queries):
     with assert_queries(1):
         session.exec(select(Book)).all()
         session.exec(select(Book)).all()
-
-
-@pytest.fixture
-def engine(engine, request):
-    request.config.shop_engine = engine
-    return engine

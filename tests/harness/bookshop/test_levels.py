@@ -4,6 +4,7 @@
 import logging
 
 import pytest
+import redis
 import requests
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -60,6 +61,31 @@ class TestNothingRemainsOfATest:
         app.dependency_overrides[len] = len
         app.state.greeting = "Go away"
 
+    def test_that_cuts_every_connection_to_its_redis(self, _again, redis_client):
+        assert redis_client.keys() == []
+        redis_client.set("books", 1)
+        for connection in redis_client.client_list():
+            if connection["db"] == str(redis_client.client_info()["db"]) and not connection["name"]:
+                redis_client.client_kill_filter(_id=connection["id"], skipme=False)
+
+    @pytest.mark.db(isolation="clone")
+    def test_that_alters_its_database(self, _again, session):
+        assert session.execute(text("SELECT to_regclass('shelf')")).scalar_one() is None
+        session.execute(text("CREATE TABLE shelf ()"))
+        session.commit()
+
+    @pytest.mark.db(isolation="clone")
+    def test_that_changes_rows_of_a_migration(self, _again, session):
+        assert session.exec(select(Author.id, Author.name)).all() == [(ANONYMOUS, "Anonymous")]
+        session.execute(text("UPDATE author SET name = 'Nobody'"))
+        AuthorFactory()
+        session.commit()
+
+    @pytest.mark.db(isolation="clone")
+    def test_that_counts_on_a_sequence(self, _again, session):
+        assert AuthorFactory().id == ANONYMOUS + 1
+        session.rollback()
+
     @pytest.mark.db(isolation="clone")
     def test_that_commits_really(self, _again, session, client, engine):
         BookFactory(title="A book")
@@ -85,6 +111,19 @@ def test_rows_of_a_data_migration_are_there(session):
 @pytest.mark.db(isolation="clone")
 def test_rows_of_a_data_migration_are_there_in_a_clone(session):
     assert session.exec(select(Author.name)).all() == ["Anonymous"]
+
+
+def test_other_processes_are_told_where_the_servers_of_this_test_are(app_environment, worker_database, redis_client):
+    redis_client.set("here", "yes")
+
+    with redis.Redis.from_url(app_environment["SHOP_REDIS"]) as client:
+        assert client.get("here") == b"yes"
+    assert app_environment["SHOP_DATABASE"] == worker_database.url
+    assert app_environment["SHOP_GREETING"] == "Welcome"
+
+
+def test_threads_that_the_application_began_at_its_start_have_connections_of_their_own(app):
+    assert app.state.housekeeping.submit(app.state.count_books).result() == 0
 
 
 def test_the_session_sees_what_a_request_has_changed(session, client):

@@ -5,12 +5,12 @@ from logging.config import fileConfig
 
 from alembic import context
 
-from bookshop import SQLModel
+from bookshop import Row
 
 fileConfig(str(context.config.config_file_name))
 print("migrating")
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=SQLModel.metadata)
+context.configure(connection=connection, target_metadata=Row.metadata)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,0 +1,119 @@
+"""Bringing a used copy of the template back to what a fresh one is, which is cheaper than to copy and drop a database.
+
+PostgreSQL counts the rows that are changed in each table, its catalogs included. So it is known what a test has
+changed: rows of ordinary tables are put back; whatever else it was, a setting, a table, a privilege, the copy is
+dropped. Counters are complete when the sessions that they count have ended.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[Any]
+# How many rows of each table were changed since the database was made, tables without changes left out.
+Counters = dict[int, int]
+
+# Before 15 counters came late, and could be lost.
+_COUNTS_SINCE = 15_00_00
+# What migrations put into tables is kept in memory.
+_MOST_BYTES = 1 << 20
+_COUNTERS = """
+SELECT oid, changes FROM pg_class, LATERAL (
+    SELECT pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid)
+) AS counted (changes)
+WHERE relkind IN ('r', 'm') AND NOT relisshared AND changes > 0
+"""
+_TABLES = """
+SELECT c.oid, nspname, relname, pg_relation_size(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+_SEQUENCES = """
+SELECT c.oid, nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'S'
+"""
+# Neither triggers nor the order of references matter to rows that were valid before.
+_EMPTY = sql.SQL("BEGIN; SET LOCAL session_replication_role = replica; TRUNCATE ONLY {}")
+_STANDS_AT = sql.SQL("SELECT last_value, is_called FROM {}")
+_REFERENCES = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f'"
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What a fresh copy holds: its tables, their rows, who refers to whom, and a statement that resets sequences."""
+
+    tables: dict[int, sql.Identifier]
+    rows: dict[int, bytes]
+    references: list[tuple[int, int]]
+    sequences: sql.Composed
+
+    @classmethod
+    def read(cls, connection: Connection) -> Self | None:
+        """Read it from a fresh copy; None where copies cannot be renewed."""
+        if connection.info.server_version < _COUNTS_SINCE:
+            return None
+        with _autocommit(connection):
+            found = connection.execute(_TABLES).fetchall()
+            if sum(size for *_, size in found) > _MOST_BYTES:
+                return None
+            tables = {oid: sql.Identifier(schema, name) for oid, schema, name, _ in found}
+            rows = {oid: _copy_out(connection, tables[oid]) for oid, *_, size in found if size}
+            references = connection.execute(_REFERENCES).fetchall()
+            stands = [
+                sql.SQL("setval({}::regclass, {}, {})").format(oid, *row)
+                for oid, schema, name in connection.execute(_SEQUENCES).fetchall()
+                for row in connection.execute(_STANDS_AT.format(sql.Identifier(schema, name))).fetchall()
+            ]
+        sequences = sql.SQL("SELECT {}").format(sql.SQL(", ").join(stands))
+        return cls(tables, rows, references, sequences)
+
+    def restore(self, connection: Connection, before: Counters) -> Counters | None:
+        """Undo what happened to a copy whose counters were `before`; its new ones, or None if that cannot be undone.
+
+        In few round trips: each costs the thread that makes them a turn of the interpreter's lock.
+        """
+        with _autocommit(connection):
+            now = _read_counters(connection)
+            changed = {oid for oid in now.keys() | before.keys() if now.get(oid) != before.get(oid)}
+            if not changed <= self.tables.keys():
+                return None
+            if changed:
+                self._put_rows_back(connection, self._add_referring(changed))
+            connection.execute(self.sequences)
+            # Our own changes are not to be taken for the next test's.
+            return _read_counters(connection) if changed else before
+
+    def _put_rows_back(self, connection: Connection, oids: Iterable[int]) -> None:
+        names = sql.SQL(", ").join(self.tables[oid] for oid in oids)
+        connection.execute(_EMPTY.format(names))
+        for oid in oids:
+            if content := self.rows.get(oid):
+                statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self.tables[oid])
+                with connection.cursor().copy(statement) as copy:
+                    copy.write(content)
+        connection.execute("COMMIT; SELECT pg_stat_force_next_flush()")
+
+    def _add_referring(self, oids: set[int]) -> set[int]:
+        """PostgreSQL truncates a table only together with those that refer to it."""
+        while more := {child for child, parent in self.references if parent in oids} - oids:
+            oids = oids | more
+        return oids
+
+
+def _read_counters(connection: Connection) -> Counters:
+    return dict(connection.execute(_COUNTERS).fetchall())
+
+
+@contextmanager
+def _autocommit(connection: Connection) -> Iterator[None]:
+    """For as long as the block lasts, a connection that begins transactions where it is told to only."""
+    connection.autocommit, before = True, connection.autocommit
+    yield
+    connection.autocommit = before
+
+
+def _copy_out(connection: Connection, table: sql.Identifier) -> bytes:
+    with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(table)) as copy:
+        return b"".join(copy)

@@ -1,0 +1,139 @@
+"""A copy that is used again is what a fresh copy is, to the last byte of its dump; or it is not used again."""
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+import pytest
+
+from service.testing.databases import WorkerDatabases
+from service.testing.ownership import Owner, connect_admin, create_database, seal_database
+from service.testing.renewal import Blueprint, Counters
+from tests.harness.conftest import GivenServers
+
+TEMPLATE = """
+CREATE TABLE parent (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, loud text GENERATED ALWAYS AS (upper(name)) STORED
+);
+CREATE TABLE child (id serial PRIMARY KEY, parent_id int NOT NULL REFERENCES parent, "data" bytea, price numeric);
+CREATE TABLE "Empty one" (id int);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never'; END $$;
+CREATE TRIGGER never BEFORE TRUNCATE ON child EXECUTE FUNCTION refuse();
+INSERT INTO parent (name) VALUES ('one'), (NULL);
+INSERT INTO child (parent_id, data, price) VALUES (1, '\\x00ff', 'NaN');
+SELECT setval('child_id_seq', 41);
+"""
+
+
+class Copies:
+    """Copies of a template with the tables above, and what becomes of them."""
+
+    def __init__(self, given: GivenServers, databases: WorkerDatabases) -> None:
+        self._given = given
+        self._databases = databases
+        self.fresh = databases.copy()
+        with self.connect(self.fresh) as connection:
+            blueprint = Blueprint.read(connection)
+        assert blueprint is not None
+        self._blueprint = blueprint
+
+    def connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+        """An ordinary connection."""
+        return psycopg.connect(self._given.postgres.url(name))
+
+    def use(self, *statements: LiteralString, name: str | None = None) -> str:
+        """A copy that was used so."""
+        name = name or self._databases.copy()
+        with self.connect(name) as connection:
+            connection.autocommit = True
+            for statement in statements:
+                connection.execute(statement)
+        return name
+
+    def renew(self, used: str, before: Counters) -> tuple[str, Counters | None]:
+        """The new name and counters of a copy; no counters if it cannot be renewed."""
+        name = self._databases.rename(used)
+        if name is None:
+            return used, None
+        with self.connect(name) as connection:
+            return name, self._blueprint.restore(connection, before)
+
+    def dump(self, name: str) -> list[str]:
+        """All that is in the database, as pg_dump writes it."""
+        command = [str(self._given.postgres.bin_directory / "pg_dump"), self._given.postgres.url(name)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        # These carry a random key.
+        return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+
+@pytest.fixture
+def copies(given: GivenServers) -> Iterator[Copies]:
+    owner = Owner("renewal", secrets.token_hex(6), "main")
+    template = owner.database_name(999)
+    with connect_admin(given.postgres.url(), owner) as admin:
+        create_database(admin, template, owner.record(), template="template0", strategy=None)
+        with psycopg.connect(given.postgres.url(template)) as connection:
+            connection.execute(TEMPLATE)
+        seal_database(admin, template)
+        databases = WorkerDatabases(given.postgres.url(), owner, template=template, strategy=None)
+        yield Copies(given, databases)
+        names = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, 't_renewal_')").fetchall()
+        for (name,) in names:
+            databases.drop(name)
+        databases.close()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [],
+        ["INSERT INTO parent (name) VALUES ('three')"],
+        ["UPDATE parent SET name = 'uno'", "DELETE FROM child"],
+        ['INSERT INTO "Empty one" SELECT generate_series(1, 1000)'],
+        ["BEGIN", "INSERT INTO child (parent_id) VALUES (1)", "ROLLBACK"],
+        ["SELECT nextval('child_id_seq')"],
+        ["SET session_replication_role = replica", "DELETE FROM parent"],
+    ],
+)
+def test_rows_and_sequences_are_put_back_again_and_again(copies: Copies, statements: list[LiteralString]) -> None:
+    name, counters = copies.renew(copies.use(*statements), {})
+    assert counters is not None
+    again, counters = copies.renew(copies.use(*statements, name=name), counters)
+
+    assert counters is not None
+    assert name != again
+    assert copies.dump(again) == copies.dump(copies.fresh)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE more ()",
+        "CREATE TEMPORARY TABLE more ()",
+        "ALTER TABLE parent ADD more int",
+        "ALTER SEQUENCE child_id_seq INCREMENT 2",
+        "ALTER TABLE child DISABLE TRIGGER never",
+        'DROP TABLE "Empty one"',
+        'TRUNCATE "Empty one"',
+        "GRANT SELECT ON parent TO PUBLIC",
+        "COMMENT ON TABLE parent IS 'more'",
+        "CREATE SCHEMA more",
+        "SELECT lo_create(0)",
+        "ANALYZE parent",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$",
+        "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 7', current_database()); END $$",
+    ],
+)
+def test_a_copy_that_was_changed_otherwise_is_not_used_again(copies: Copies, statement: LiteralString) -> None:
+    _, counters = copies.renew(copies.use(statement), {})
+
+    assert counters is None
+
+
+def test_a_copy_that_somebody_is_still_in_is_not_used_again(copies: Copies) -> None:
+    used = copies.use()
+    with copies.connect(used):
+        assert copies.renew(used, {}) == (used, None)
