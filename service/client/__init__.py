@@ -5,7 +5,7 @@ try:
     import tenacity  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f"The client needs {error.name}, which is not installed: pip install 'item-service[client]'", name=error.name
+        f"The client needs {error.name}, which is not installed: pip install requests tenacity", name=error.name
     ) from error
 
 from .errors import (

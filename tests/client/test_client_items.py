@@ -146,5 +146,5 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(library: str) 
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: The client needs {library}, which is not installed: pip install 'item-service[client]'"
+        f"ImportError: The client needs {library}, which is not installed: pip install requests tenacity"
     )
