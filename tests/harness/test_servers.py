@@ -101,6 +101,9 @@ def test_a_user_who_may_do_nothing_but_create_databases(
             client.post("/books", json={"title": "A book", "author_id": 1})
         """
     )
+    # A template of its own: the tables of one belong to who has built it.
+    with (bookshop.path / "migrations" / "env.py").open("a") as environment:
+        environment.write("# maker\n")
     with psycopg.connect(given.postgres.url(), autocommit=True) as admin:
         admin.execute("CREATE ROLE maker LOGIN CREATEDB")
         try:
@@ -109,7 +112,7 @@ def test_a_user_who_may_do_nothing_but_create_databases(
         finally:
             for name in admin.execute("SELECT datname FROM pg_database WHERE datdba = 'maker'::regrole").fetchall():
                 admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(*name)))
-                admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(*name)))
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(*name)))
             admin.execute("DROP ROLE maker")
 
 
