@@ -161,15 +161,16 @@ class CloneStock:
         return renewed
 
     def _restore(self, name: str, counters: Counters) -> Clone | None:
-        connection = self._warm_up(name)
-        if connection is None or self._blueprint is None:
-            return None
+        connection = restored = None
         try:
-            restored = self._blueprint.restore(connection, counters)
+            connection = self._warm_up(name)
+            if connection is not None and self._blueprint is not None:
+                restored = self._blueprint.restore(connection, counters)
         except psycopg.Error:
             # A user without the right to do this, most likely: copying takes longer, but nothing else.
-            self._blueprint, self._may_renew, restored = None, False, None
-        if restored is None:
+            self._blueprint, self._may_renew = None, False
+        if restored is not None:
+            return Clone(name, connection, restored)
+        if connection is not None:
             connection.close()
-            return None
-        return Clone(name, connection, restored)
+        return None

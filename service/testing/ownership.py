@@ -174,7 +174,11 @@ def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
     if row != (True, True):
         return False
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new))
-    admin.execute(statement)
+    try:
+        admin.execute(statement)
+    except psycopg.errors.ObjectInUse:
+        # Somebody came in between.
+        return False
     return True
 
 

@@ -191,7 +191,7 @@ def _on_execute(conn: Any, _cursor: object, statement: str, *_: object) -> None:
         return
     if watch.shared is not None and conn.connection.dbapi_connection is watch.shared:
         watch.check_statement(statement)
-    if watch.recorded is not None and not is_noise(statement):
+    if watch.recorded is not None and not is_noise(statement) and not watch.is_background():
         watch.recorded.append(Query(statement, find_call_site()))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from service.embedded import postgres_server
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
@@ -84,6 +85,35 @@ def test_a_user_who_may_not_create_databases(
             assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB")
         finally:
             admin.execute("DROP ROLE reader")
+
+
+def test_a_user_who_may_do_nothing_but_create_databases(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.db(isolation="clone")
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(client, number):
+            assert client.get("/books").json() == []
+            client.post("/books", json={"title": "A book", "author_id": 1})
+        """
+    )
+    # A template of its own: the tables of one belong to who has built it.
+    with (bookshop.path / "migrations" / "env.py").open("a") as environment:
+        environment.write("# maker\n")
+    with psycopg.connect(given.postgres.url(), autocommit=True) as admin:
+        admin.execute("CREATE ROLE maker LOGIN CREATEDB")
+        try:
+            url = given.postgres.url().replace("postgres@", "maker@")
+            run_bookshop("-n0", env={"TEST_DATABASE_URL": url}).assert_outcomes(passed=6)
+        finally:
+            for name in admin.execute("SELECT datname FROM pg_database WHERE datdba = 'maker'::regrole").fetchall():
+                admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(*name)))
+                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(*name)))
+            admin.execute("DROP ROLE maker")
 
 
 @contextmanager

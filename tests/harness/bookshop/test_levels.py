@@ -167,6 +167,11 @@ def test_queries_are_counted_without_savepoints(session, client, assert_queries)
         client.get("/books")
 
 
+def test_queries_of_the_applications_own_threads_are_not_counted(app, assert_queries):
+    with assert_queries(0):
+        app.state.housekeeping.submit(app.state.count_books).result()
+
+
 @pytest.mark.max_queries(1)
 def test_queries_may_be_bounded_by_a_marker(client):
     client.get("/books")
