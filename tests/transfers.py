@@ -86,9 +86,11 @@ class Upload:
 @contextmanager
 def uploading(url: str, content: bytes = LINE) -> Iterator[Upload]:
     upload = Upload(url)
-    upload.send(content)
-    yield upload
-    upload.break_off()
+    try:
+        upload.send(content)
+        yield upload
+    finally:
+        upload.break_off()
 
 
 @contextmanager

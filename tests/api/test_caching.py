@@ -192,7 +192,9 @@ def test_garbage_in_redis_is_a_miss_and_replaced(
     answer = client.get(path)
 
     assert (answer.status_code, answer.content, answer.headers["ETag"]) == (200, good.content, good.headers["ETag"])
-    assert answer.headers["Cache-Status"] == STORED
+    # The latter on a machine so busy that the epoch had to be waited for: it is stored by the next read then.
+    assert answer.headers["Cache-Status"] in (STORED, "service; fwd=bypass; detail=foreign-bytes")
+    assert client.get(path).content == good.content
     assert redis_client.get(key) == payload
 
 
