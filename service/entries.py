@@ -1,9 +1,10 @@
 """The cache's entries: under which key, and what they hold. And pages of items that are none."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -40,18 +41,19 @@ def encode_item(item: Item) -> str:
     return ItemRead.model_validate(item).model_dump_json()
 
 
-def encode_list(items: Sequence[Item]) -> bytes:
+def encode_list(items: Sequence[Mapping[str, Any]]) -> bytes:
     """A JSON array whose elements are JSON strings, each one item: the default page of `items`, oldest first.
 
     White space ends it, which means nothing to a reader of JSON, when there are more `items` than the page holds.
     """
-    page = json.dumps([encode_item(item) for item in items[:DEFAULT_LIMIT]], ensure_ascii=False)
+    shown = PAGE.validate_python(items[:DEFAULT_LIMIT])
+    page = json.dumps([item.model_dump_json() for item in shown], ensure_ascii=False)
     return f"{page}{MORE if len(items) > DEFAULT_LIMIT else ''}".encode()
 
 
-def make_page(items: Sequence[Item], *, limit: int, sort: Sort, total: int | None = None) -> Page:
+def make_page(items: Sequence[Mapping[str, Any]], *, limit: int, sort: Sort, total: int | None = None) -> Page:
     """The page of at most `limit` of `items`, which should hold one more if there is one."""
-    shown = PAGE.validate_python(items[:limit], from_attributes=True)
+    shown = PAGE.validate_python(items[:limit])
     more = len(items) > limit
     return Page(PAGE.dump_json(shown), position_of(shown[-1], sort) if more else None, total)
 

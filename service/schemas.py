@@ -81,14 +81,13 @@ Description = Annotated[
     WithJsonSchema({"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH, "pattern": STORABLE}),
 ]
 # Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
-Price = Annotated[
+StoredPrice = Annotated[
     Decimal,
-    BeforeValidator(_require_number),
     Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
-    AfterValidator(check_cents),
     PlainSerializer(float, return_type=float, when_used="json"),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
 ]
+Price = Annotated[StoredPrice, BeforeValidator(_require_number), AfterValidator(check_cents)]
 Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
 
 
@@ -139,7 +138,8 @@ class ItemRead(BaseModel):
     id: int = Field(ge=1, le=MAX_ID)
     name: str
     description: str | None
-    price: Price
+    # Checked when it was written, and by the database: a list would pay a hundred times for a second look.
+    price: StoredPrice
     created_at: Timestamp
     updated_at: Timestamp
     version: int = Field(ge=1, description="1 at first, and 1 more after each change")

@@ -3,24 +3,31 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import ColumnElement, func, literal_column, tuple_
 from sqlmodel import Session, SQLModel, col, select
 
 from service.filters import ItemFilter, ItemPosition, Sort, sort_columns
 from service.models import Item
+from service.schemas import ItemRead
 
 _COLUMNS = SQLModel.metadata.tables[Item.__tablename__].columns
+_SHOWN = tuple(ItemRead.model_fields)
+
+Row = dict[str, Any]
 
 
 def list_page(
     session: Session, chosen: ItemFilter, *, sort: Sort = "id", after: ItemPosition | None = None, limit: int
-) -> Sequence[Item]:
+) -> Sequence[Row]:
     """The first `limit` items of `chosen` in the order of `sort`, or the first that follow the position `after`.
 
     The position is compared as a row, so that the sort's index leads to it: a page costs the same at any depth.
+    Columns, for the session to make an object of each row would take longer than all else that a page does.
     """
-    statement = select(Item).where(*matching(chosen), *_beyond(after, sort)).limit(limit)
-    return session.exec(statement.order_by(*_order(sort))).all()
+    statement = sqlalchemy.select(*map(_COLUMNS.__getitem__, _SHOWN)).where(*matching(chosen), *_beyond(after, sort))
+    rows = session.execute(statement.order_by(*_order(sort)).limit(limit))
+    return [dict(zip(_SHOWN, row, strict=True)) for row in rows]
 
 
 def count_items(session: Session, chosen: ItemFilter) -> int:

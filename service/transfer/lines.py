@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from service.config import MAX_LINE_BYTES
 
+# So much of a field's name is told in the fault that it has.
+MAX_FIELD_LENGTH = 50
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -16,12 +18,13 @@ class Line(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What begins at a line: its fields by name, or the fault for which there are none."""
+    """What begins at a line: its fields by name, or the fault for which there are none, and a pointer to that."""
 
     number: int
     content: bytes
     fields: dict[str, Any] | None = None
     fault: str = ""
+    pointer: str = ""
 
 
 class UnreadableRestError(ValueError):

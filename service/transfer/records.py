@@ -10,15 +10,15 @@ from pydantic import Field, ValidationError
 
 from service.config import MAX_ID
 from service.errors import RejectedLinesError
+from service.exact_json import point_to
 from service.schemas import ItemWrite
 from service.transfer.csv_records import read_csv
-from service.transfer.lines import Line, Record, UnreadableRestError, split_lines
+from service.transfer.lines import MAX_FIELD_LENGTH, Line, Record, UnreadableRestError, split_lines
 from service.transfer.ndjson import read_ndjson
 
-# What the report names, and how much of each line and of a field's name.
+# What the report names, and how much of each line.
 MAX_REPORTED_LINES = 100
 MAX_CONTENT_LENGTH = 200
-MAX_FIELD_LENGTH = 50
 
 
 class Format(StrEnum):
@@ -89,9 +89,9 @@ class Intake:
     def accept(self, records: Iterable[Record]) -> Iterator[StagedRow]:
         """The valid ones."""
         validate = ItemImport.model_validate
-        for number, content, fields, fault in records:
+        for number, content, fields, fault, pointer in records:
             if fields is None:
-                self.reject(number, "", fault, show(content))
+                self.reject(number, pointer, fault, show(content))
                 continue
             try:
                 item = validate(fields)
@@ -135,5 +135,5 @@ def _describe(error: ValidationError) -> tuple[str, str]:
         (str(fault["loc"][0])[:MAX_FIELD_LENGTH] if fault["loc"] else "", fault["msg"])
         for fault in error.errors(include_url=False, include_input=False)
     ]
-    pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name, _ in faults[:1] if name)
-    return pointer, "; ".join(f"{name}: {message}" if name else message for name, message in faults)
+    described = "; ".join(f"{name}: {message}" if name else message for name, message in faults)
+    return point_to(name for name, _ in faults[:1] if name), described

@@ -38,11 +38,7 @@ def explain_kind(slug: str) -> str:
     """One kind of problem: its status, what happened, what to do."""
     for kind in list_problem_types():
         if kind.slug == slug:
-            status = f"{kind.status} {HTTPStatus(kind.status).phrase}"
-            paragraphs = (f"Status: {status}", f"What happened: {summarize(kind)}", f"What to do: {kind.remedy}")
-            return PAGE.substitute(
-                title=escape(kind.title), content="\n".join(f"<p>{escape(p)}</p>" for p in paragraphs)
-            )
+            return PAGE.substitute(title=escape(kind.title), content=_render_content(kind))
     raise AddressNotFoundError("There is no such kind of problem; `/problems/` lists all.")
 
 

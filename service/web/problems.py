@@ -2,7 +2,7 @@
 
 import http
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from inspect import getdoc
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from service.errors import (
     ServiceError,
     UnexpectedError,
 )
+from service.exact_json import point_to
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +91,6 @@ def _instance(request: HTTPConnection) -> str:
 def summarize(kind: type[ServiceError]) -> str:
     """What happened: the first paragraph of the docstring."""
     return " ".join((getdoc(kind) or "").partition("\n\n")[0].split())
-
-
-def point_to(place: Iterable[str | int]) -> str:
-    """The JSON pointer (RFC 6901) to a place: the names and indexes that lead there from the top."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
@@ -11,10 +12,12 @@ from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
 
 from service.errors import InvalidRequestError
-from service.web.exact_json import UnreadableJsonError, read_json
+from service.exact_json import UnreadableJsonError, point_to, read_json
 from service.web.media_types import JSON, check_media_type
-from service.web.problems import point_to
 from service.web.strict_query import find_query_faults
+
+# Longer bodies are read in a thread: the longest may take most of a second, in which the event loop answers others.
+LONG_BODY_BYTES = 64 * 1024
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -67,10 +70,11 @@ async def _check_body(request: ExactRequest, accepted: tuple[str, ...], *, is_js
         check_media_type(request.method, request.headers, accepted)
         return
     # Only a body that is empty, which the reading tells, needs no type.
-    if "content-type" in request.headers or await request.body():
+    body = await request.body()
+    if body or "content-type" in request.headers:
         check_media_type(request.method, request.headers, accepted)
     try:
-        request.value = read_json(await request.body())
+        request.value = read_json(body) if len(body) <= LONG_BODY_BYTES else await to_thread.run_sync(read_json, body)
     except UnreadableJsonError as error:
         raise InvalidRequestError([(point_to(place), reason) for place, reason in error.faults]) from None
 

@@ -55,7 +55,7 @@ def plan_of(session: Session, query: Callable[[], object]) -> str:
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_page_of_every_sort_is_read_from_its_index(session: Session, sort: Sort) -> None:
     deep = crud.list_page(session, ItemFilter(), sort=sort, limit=ROWS // 2)[-1]
-    (item,) = PAGE.validate_python([deep], from_attributes=True)
+    (item,) = PAGE.validate_python([deep])
     first = plan_of(session, lambda: crud.list_page(session, ItemFilter(), sort=sort, limit=101))
     later = plan_of(
         session,

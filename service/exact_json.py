@@ -6,10 +6,13 @@ cannot be stored or sent on. Nothing here knows of HTTP.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import NoReturn
+
+from service.errors import MAX_FAULTS
 
 Place = tuple[str | int, ...]
 
@@ -44,26 +47,32 @@ def read_json(body: bytes) -> object:
     if not body.strip(b" \t\r\n"):
         _refuse("The body is empty; it must be JSON.")
     try:
-        value, is_suspect = _decode(body.decode())
-        faults = list(_find_faults(value, ())) if is_suspect else []
+        return decode(body.decode())
     except UnicodeDecodeError:
         _refuse("The body is not UTF-8.")
     except json.JSONDecodeError as error:  # its position is safe to tell, its text may quote the body
         _refuse(f"The body is not JSON: it cannot be read from line {error.lineno}, column {error.colno} on.")
     except RecursionError:
         _refuse("The body is nested too deeply.")
-    if faults:
+
+
+def decode(text: str) -> object:
+    """As `read_json`, which finds words for the JSONDecodeError and the RecursionError that this raises as well."""
+    try:
+        value = _FAST.decode(text)
+        # Only an escape can stand for U+0000 or half of a pair: neither can be written out.
+        is_suspect = "\\u" in text
+    except _RefusedError:
+        # To keep in mind where each value stands would cost the others much.
+        value, is_suspect = _THOROUGH.decode(text), True
+    if is_suspect and (faults := list(islice(_find_faults([value], []), MAX_FAULTS))):
         raise UnreadableJsonError(faults)
     return value
 
 
-def _decode(text: str) -> tuple[object, bool]:
-    """The value, and whether something in it may have to be refused. To find out where would cost the others much."""
-    try:
-        # Only an escape can stand for U+0000 or half of a pair: neither can be written out.
-        return _FAST.decode(text), "\\u" in text
-    except _RefusedError:
-        return _THOROUGH.decode(text), True
+def point_to(place: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) to a place: the names and indexes that lead there from the top."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in place)
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -107,19 +116,28 @@ _FAST = _make_decoder(_raise)
 _THOROUGH = _make_decoder(_Refused)
 
 
-def _find_faults(value: object, place: Place) -> Iterator[tuple[Place, str]]:
+def _find_faults(value: dict[str, object] | list[object], path: list[str | int]) -> Iterator[tuple[Place, str]]:
+    """What is wrong in a container, and where. `path` leads to it, below one that holds the whole value.
+
+    A place is made for a fault alone: one for each of a million values, deeply nested, would take gigabytes.
+    """
+    for name, member in value.items() if isinstance(value, dict) else enumerate(value):
+        # Its name cannot stand in an answer.
+        if isinstance(name, str) and (fault := find_character_fault(name)):
+            yield tuple(path[1:]), f"the name of a member {fault}"
+            continue
+        if isinstance(member, dict | list):
+            path.append(name)
+            yield from _find_faults(member, path)
+            path.pop()
+        elif fault := _find_fault(member):
+            yield (*path[1:], name) if path else (), fault
+
+
+def _find_fault(value: object) -> str | None:
     if isinstance(value, _Refused):
-        yield place, value.reason
-    elif isinstance(value, str):
-        if fault := find_character_fault(value):
-            yield place, fault
-    elif isinstance(value, dict | list):
-        for name, member in value.items() if isinstance(value, dict) else enumerate(value):
-            # Its name cannot stand in an answer.
-            if isinstance(name, str) and (fault := find_character_fault(name)):
-                yield place, f"the name of a member {fault}"
-            else:
-                yield from _find_faults(member, (*place, name))
+        return value.reason
+    return find_character_fault(value) if isinstance(value, str) else None
 
 
 def find_character_fault(text: str) -> str | None:
