@@ -277,11 +277,13 @@ def _load(kind: type[AnySettings], env_file: Path | None, known: Mapping[str, An
         return kind(_env_file=env_file, **known)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    # Pydantic compares fields only when each alone is valid; ask the limits alone too, so that nothing is told late.
+    # Pydantic compares fields only when each alone is valid; compare the valid ones too, so that nothing is told late.
+    unusable = {str(detail["loc"][0]) for detail in details if detail["loc"]} & Limits.model_fields.keys()
     try:
-        Limits(_env_file=env_file)
+        Limits(_env_file=env_file, **{name: Limits.model_fields[name].default for name in unusable})
     except ValidationError as error:
-        details += error.errors(include_url=False)
+        compared = error.errors(include_url=False)
+        details += [each for each in compared if not any(name.upper() in each["msg"] for name in unusable)]
     given = {name.upper(): value for name, value in {**dotenv_values(env_file or os.devnull), **os.environ}.items()}
     raise ConfigurationError(list(dict.fromkeys(_describe(detail, given) for detail in details)))
 

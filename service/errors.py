@@ -327,6 +327,7 @@ class NotReadyError(ServiceError):
     slug = "not-ready"
     title = "Not ready"
     remedy = "Send requests to another replica. Start PostgreSQL, or run `alembic upgrade head`, as the parts say."
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
     def __init__(self, detail: str, parts: Mapping[str, str]) -> None:
         super().__init__(detail)

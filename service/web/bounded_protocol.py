@@ -39,8 +39,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(too_long(f"The request line and the headers may have at most {MAX_HEAD_BYTES:,} bytes."))
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        self._refuse(MalformedRequestError(msg))
+        """Answer what is not HTTP, or has an address so long that the parser does not take it for one."""
+        if len(self.url) > MAX_ADDRESS_BYTES:
+            self._refuse(AddressTooLongError(f"The path and the query may have at most {MAX_ADDRESS_BYTES:,} bytes."))
+        else:
+            self._refuse(MalformedRequestError(msg))
 
     def _refuse(self, error: ServiceError) -> None:
         # Nobody can say which path was meant.

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.db(isolation="clone")
 def assert_not_ready(response: Response, **parts: str) -> None:
     assert response.status_code == 503
     assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Retry-After"] == "1"
     assert response.json() == {
         "type": "/problems/not-ready",
         "title": "Not ready",

@@ -100,6 +100,15 @@ def test_what_does_not_end_is_refused_in_constant_memory(served: tuple[Running, 
     assert requests.get(f"{url}/items/", timeout=5).json() == []
 
 
+@pytest.mark.parametrize("length", [8_193, 65_535, 65_536, 80_000])
+def test_an_address_that_is_too_long_is_told_so_however_long_it_is(served: tuple[Running, str], length: int) -> None:
+    _, url = served
+
+    status, _, body = ask(url, [b"GET /" + b"a" * length + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"])
+
+    assert (status, json.loads(body)["type"]) == (414, "/problems/address-too-long")
+
+
 def test_a_client_that_sends_a_body_that_is_too_large_is_not_cut_off(served: tuple[Running, str]) -> None:
     _, url = served
     body = b" " * 50 * MEBIBYTE

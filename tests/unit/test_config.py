@@ -143,6 +143,23 @@ def test_limits_are_compared_even_when_something_else_is_wrong(environment: Envi
     assert ["DATABASE_URL" in problem or "THREADS (50)" in problem for problem in problems()] == [True, True]
 
 
+def test_numbers_that_do_not_fit_together_are_told_though_another_is_no_number(environment: Environment) -> None:
+    environment.setenv("MAX_BODY_BYTES", "-1")
+    environment.setenv("LOCK_TIMEOUT_MS", "3000")
+
+    assert problems() == [
+        "MAX_BODY_BYTES='-1': input should be greater than or equal to 1024",
+        "LOCK_TIMEOUT_MS (3000) must be less than STATEMENT_TIMEOUT_MS (2000)",
+    ]
+
+
+def test_what_is_no_number_is_compared_with_nothing(environment: Environment) -> None:
+    environment.setenv("THREADS", "x")
+    environment.setenv("POOL_SIZE", "1")
+
+    assert [problem.partition(":")[0] for problem in problems()] == ["THREADS='x'"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
