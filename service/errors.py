@@ -50,7 +50,7 @@ class ServiceError(Exception):
 
     def in_operation(self, index: int) -> Self:
         """This error, as what stopped the batch at its operation `index`."""
-        self.extensions = {"index": index, "pointer": f"/operations/{index}"}
+        self.extensions = {**self.extensions, "index": index, "pointer": f"/operations/{index}"}
         return self
 
 
@@ -327,6 +327,7 @@ class NotReadyError(ServiceError):
     slug = "not-ready"
     title = "Not ready"
     remedy = "Send requests to another replica. Start PostgreSQL, or run `alembic upgrade head`, as the parts say."
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
     def __init__(self, detail: str, parts: Mapping[str, str]) -> None:
         super().__init__(detail)
