@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
+from pydantic import WithJsonSchema
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.catalogue import Catalogue
 from service.database import TRIES
 from service.errors import MalformedPreconditionError, PreconditionRequiredError
-from service.preconditions import UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
+from service.preconditions import TAGS, UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
 from service.redis_client import Client
 from service.web import idempotency
 from service.web.idempotency import Claim
@@ -69,9 +70,14 @@ async def take_turn(request: Request) -> AsyncIterator[None]:
 TURN = Depends(take_turn, scope="function")
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 
-# Lists, because a header may come in several lines (RFC 9110, section 5.3).
-IfMatch = Annotated[list[str] | None, Header(description="change the item only if it has one of these tags, or *")]
-IfNoneMatch = Annotated[list[str] | None, Header(description="change the item only if it has none of these tags")]
+# Lists, because a header may come in several lines, which mean what one with commas means (RFC 9110, section 5.3).
+TagLines = Annotated[list[str] | None, WithJsonSchema({"type": "string", "pattern": TAGS})]
+IfMatch = Annotated[
+    TagLines, Header(alias="If-Match", description="change the item only if it has one of these tags, or `*`: any")
+]
+IfNoneMatch = Annotated[
+    TagLines, Header(alias="If-None-Match", description="change the item only if it has none of these tags")
+]
 
 
 async def get_precondition(

@@ -50,7 +50,7 @@ class ServiceError(Exception):
 
     def in_operation(self, index: int) -> Self:
         """This error, as what stopped the batch at its operation `index`."""
-        self.extensions = {"index": index, "pointer": f"/operations/{index}"}
+        self.extensions = {**self.extensions, "index": index, "pointer": f"/operations/{index}"}
         return self
 
 

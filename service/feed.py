@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
 from service.config import DEFAULT_LIMIT, MAX_ID
-from service.filters import Limit
-from service.schemas import ItemRead
+from service.filters import Cursor, Limit
+from service.schemas import Id, ItemRead
 
 # For `since`: pass by all that was changed so far.
 NOW = "now"
@@ -77,7 +77,7 @@ class ChangesQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: str | None = Field(
+    since: Cursor | None = Field(
         default=None,
         description="what `X-Next-Cursor` said last; `now` passes by what was changed so far; absent, all that is kept",
     )
@@ -87,7 +87,7 @@ class ChangesQuery(BaseModel):
 class Change(BaseModel):
     """A change of one item. For a copy of the catalogue: store `item`, or drop what has this `id` if it is null."""
 
-    id: int = Field(ge=1, le=MAX_ID)
+    id: Id
     version: int = Field(description="the version that the change made; of a deletion, the last there was")
     deleted: bool
     item: ItemRead | None = Field(description="the item as it is now; null if it is gone, by this change or a later")

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, MAX_NAME_LENGTH, MAX_PRICE
-from service.schemas import IN_DIGITS, ItemRead, Name, check_cents, check_not_blank, check_storable
+from service.schemas import IN_DIGITS, NOT_BLANK, ItemRead, Name, check_cents, check_not_blank, check_storable
 
 CENT = Decimal("0.01")
 MAX_SEARCH_LENGTH = 200
@@ -80,7 +80,10 @@ Search = Annotated[
     AfterValidator(check_storable),
     AfterValidator(check_not_blank),
     AfterValidator(_check_exclusions),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_SEARCH_LENGTH, "pattern": NOT_BLANK}),
 ]
+# Of these characters are all cursors; who reads them, refuses others.
+Cursor = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_-]+$"})]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), IN_DIGITS]
 Sort = Literal[
     "id", "-id", "name", "-name", "price", "-price", "created_at", "-created_at", "updated_at", "-updated_at"
@@ -94,7 +97,7 @@ class ItemFilter(BaseModel):
 
     q: Search | None = Field(
         default=None,
-        description='words in name or description, in any order; takes "words in a row", `or` and -without',
+        description='words in name or description, in any order; takes "words in a row", `or` and up to 20 -without',
     )
     name: Name | None = Field(default=None, description="the whole name, exactly")
     min_price: PriceBound | None = Field(default=None, description="this price or more")
@@ -115,7 +118,7 @@ class ListQuery(ItemFilter):
 
     limit: Limit = Field(default=DEFAULT_LIMIT, description="the longest page to answer with; may differ between pages")
     sort: Sort = Field(default="id", description="what to sort by, - in front for descending; the id breaks ties")
-    cursor: str | None = Field(
+    cursor: Cursor | None = Field(
         default=None, description="where the page begins, as a `Link` said; belongs to its filter and sort"
     )
     include_total: bool = Field(default=False, description="count all items that match, in `X-Total-Count`")

@@ -9,14 +9,15 @@ from pydantic import (
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from service.config import MAX_ID, MAX_OPERATIONS
+from service.config import MAX_OPERATIONS
 from service.models import Item
-from service.preconditions import UNCONDITIONAL, Precondition, parse_if_match
-from service.schemas import ItemPatch, ItemRead, ItemWrite
+from service.preconditions import TAGS, UNCONDITIONAL, Precondition, parse_if_match
+from service.schemas import Id, ItemPatch, ItemRead, ItemWrite
 
 
 def _check_tags(field: str) -> str:
@@ -27,11 +28,11 @@ def _check_tags(field: str) -> str:
     return field
 
 
-ItemId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 IfMatch = Annotated[
     str,
-    Field(strict=True, description="as the header: the ETag that the item must have, or *"),
+    Field(strict=True),
     AfterValidator(_check_tags),
+    WithJsonSchema({"type": "string", "pattern": TAGS}),
 ]
 
 
@@ -47,8 +48,8 @@ class CreateOperation(BaseModel):
 class _Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: ItemId
-    if_match: IfMatch | None = None
+    id: Annotated[Id, Field(strict=True)]
+    if_match: IfMatch | None = Field(default=None, description="as the header: the ETag that the item must have, or *")
 
     @property
     def condition(self) -> Precondition:
@@ -147,7 +148,7 @@ class OperationResult(BaseModel):
     """What one operation did, as the request of its kind answers; `etag` and `item` are null after a deletion."""
 
     op: Literal["create", "replace", "update", "delete"]
-    id: int
+    id: Id
     status: Literal[200] = 200
     etag: str | None = None
     item: ItemRead | None = None

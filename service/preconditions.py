@@ -6,6 +6,9 @@ from dataclasses import dataclass
 # One element of a list, which may be empty (section 5.6.1). Possessive, or a long run of blanks would take its square.
 _ELEMENT = re.compile(r'[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")?+[ \t]*+(?:,|\Z)')
 ANY = "*"
+# The same for readers of the document, in a form that every dialect of regular expressions reads alike.
+_ANY_TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
+TAGS = rf"^([ \t]*\*[ \t]*|[ \t,]*({_ANY_TAG}[ \t]*(,[ \t,]*{_ANY_TAG}[ \t]*)*)?[ \t,]*)$"
 
 Tags = tuple[str, ...]
 

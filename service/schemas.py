@@ -67,6 +67,12 @@ STORABLE = r"^[^\u0000]*$"
 WHITE_SPACE = r"\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 NOT_BLANK = rf"^[^\u0000]*[^\u0000{WHITE_SPACE}][^\u0000]*$"
 
+# The bound is exclusive because FastAPI documents bounds as floats: 2**63 is one, 2**63 - 1 is not.
+Id = Annotated[
+    int,
+    Field(ge=1, le=MAX_ID),
+    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "exclusiveMaximum": MAX_ID + 1}),
+]
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
@@ -135,7 +141,7 @@ class ItemRead(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [EXAMPLE]})
 
-    id: int = Field(ge=1, le=MAX_ID)
+    id: Id
     name: str
     description: str | None
     # Checked when it was written, and by the database: a list would pay a hundred times for a second look.

@@ -23,9 +23,14 @@ NOT_FOUND = describe_problems(404)
 NOT_CHANGED = describe_problems(404, 412, 428)
 WRITTEN: Responses = {200: {"description": "The item as it is now.", "headers": describe_headers("ETag")}}
 # What can be done with an item that was created, for programs that read the document.
+THIS_ITEM = {"item_id": "$response.body#/id"}
+THIS_VERSION = {**THIS_ITEM, "If-Match": "$response.header.ETag"}
 LINKS = {
-    operation: {"operationId": operation, "parameters": {"item_id": "$response.body#/id"}}
-    for operation in ("get_item", "replace_item", "update_item", "delete_item")
+    "get_item": {"operationId": "get_item", "parameters": THIS_ITEM},
+    **{
+        operation: {"operationId": operation, "parameters": THIS_VERSION}
+        for operation in ("replace_item", "update_item", "delete_item")
+    },
 }
 CREATED: Responses = {
     200: {

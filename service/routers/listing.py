@@ -27,7 +27,16 @@ PAGE: Responses = {
     },
 }
 CHANGED: Responses = {
-    200: {"description": "A page of changes.", "headers": describe_headers("Link", "X-Next-Cursor")},
+    200: {
+        "description": "A page of changes.",
+        "headers": describe_headers("Link", "X-Next-Cursor", "Cache-Control"),
+        "links": {
+            "list_changes": {
+                "operationId": "list_changes",
+                "parameters": {"since": "$response.header.X-Next-Cursor"},
+            }
+        },
+    },
     **describe_problems(410),
 }
 

@@ -28,7 +28,27 @@ FORMATS = {
     "application/jsonl": Format.NDJSON,
     "text/csv": Format.CSV,
 }
-BODY = {"content": {media_type: {"schema": {"type": "string"}} for media_type in FORMATS}, "required": True}
+EXAMPLES = {
+    Format.NDJSON: {
+        "created": {
+            "summary": "Two items that are new",
+            "value": '{"name": "Widget", "price": 10.99}\n{"name": "Gadget", "description": "Small", "price": 2.5}\n',
+        }
+    },
+    Format.CSV: {
+        "created": {
+            "summary": "Two items that are new",
+            "value": 'name,description,price\nWidget,"Useful, and round",10.99\nGadget,,2.50\n',
+        }
+    },
+}
+BODY = {
+    "content": {
+        media_type: {"schema": {"type": "string"}, "examples": EXAMPLES[file_format]}
+        for media_type, file_format in FORMATS.items()
+    },
+    "required": True,
+}
 FILE: Responses = {
     200: {
         "description": "The file.",
@@ -69,7 +89,7 @@ class ExportQuery(ItemFilter):
 IMPORTED: Responses = {
     200: {"description": "What was done.", "headers": describe_headers("Idempotency-Replayed")},
     **describe_problems(408, 409),
-    **describe_problems(422, model=RejectedLines),
+    **describe_problems(422, model=RejectedLines | Problem),
 }
 
 

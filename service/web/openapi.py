@@ -22,6 +22,7 @@ HEADERS = {
     "X-Next-Cursor": ("what to send as `since` next time", "string", "Zm9sbG93IG1l"),
     "X-Total-Count": ("how many there are on all pages together", "integer", 1000),
     "Cache-Status": ("whether the cache gave the answer (RFC 9211)", "string", "service; hit"),
+    "Cache-Control": ("whether the answer may be kept (RFC 9111)", "string", "no-store"),
     "Retry-After": ("seconds after which it makes sense to try again", "integer", 1),
     "Content-Disposition": ("a name for the file", "string", 'attachment; filename="items.csv"'),
     "Accept": ("the media types that are read here (RFC 9110, section 12.5.1)", "string", "application/json"),
@@ -33,6 +34,8 @@ HEADERS = {
 }
 PROBLEM_HEADERS = {
     **dict.fromkeys((400, 413, 414, 431), ("Connection",)),
+    409: ("Retry-After",),
+    412: ("ETag",),
     415: ("Accept", "Accept-Post", "Accept-Patch", "Accept-Encoding"),
     503: ("Retry-After",),
 }
@@ -64,8 +67,9 @@ def complete(document: Document) -> None:
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        _complete_parameters(operation)
         _complete_body(operation)
-        _complete_answers(operation)
+        _complete_answers(operation, components["responses"])
 
 
 def _describe_header(description: str, kind: str, example: object) -> Document:
@@ -88,6 +92,15 @@ def _describe_problem(status: int) -> Document:
     }
 
 
+def _complete_parameters(operation: Document) -> None:
+    """What may be left out is None in Python, but no address and no header can hold a null."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        if {"type": "null"} in schema.get("anyOf", ()):
+            [present] = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+            schema |= present
+
+
 def _complete_body(operation: Document) -> None:
     """Give each media type that a route accepts the schema of the first that has one."""
     content = operation.get("requestBody", {}).get("content", {})
@@ -96,7 +109,7 @@ def _complete_body(operation: Document) -> None:
         content[media_type] = each or dict(described)
 
 
-def _complete_answers(operation: Document) -> None:
+def _complete_answers(operation: Document, problems: Document) -> None:
     answers = operation["responses"]
     for status in (*COMMON_PROBLEMS, *(BODY_PROBLEMS if "requestBody" in operation else ())):
         answers.setdefault(str(status), {})
@@ -104,8 +117,7 @@ def _complete_answers(operation: Document) -> None:
         if status < "400":
             answer.setdefault("headers", {}).update(describe_headers(REQUEST_ID_HEADER))
         elif _has_own_model(answer):
-            answer["content"] = {MEDIA_TYPE: next(iter(answer["content"].values()))}
-            answer.setdefault("headers", {}).update(describe_headers(REQUEST_ID_HEADER))
+            answers[status] = {**problems[status], "content": {MEDIA_TYPE: next(iter(answer["content"].values()))}}
         else:
             answers[status] = {"$ref": f"#/components/responses/{status}"}
     operation["responses"] = dict(sorted(answers.items()))

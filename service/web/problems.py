@@ -4,6 +4,7 @@ import http
 import logging
 from collections.abc import Mapping
 from inspect import getdoc
+from types import UnionType
 from typing import Any
 from urllib.parse import quote
 
@@ -66,7 +67,7 @@ class Problem(BaseModel):
 Responses = dict[int | str, dict[str, Any]]
 
 
-def describe_problems(*statuses: int, model: type[Problem] = Problem) -> Responses:
+def describe_problems(*statuses: int, model: type[Problem] | UnionType = Problem) -> Responses:
     """What a route or router takes as `responses`, to document the problems that it answers with."""
     return {status: {"model": model} for status in statuses}
 
@@ -119,7 +120,12 @@ async def _answer_database_trouble(request: Request, error: Exception) -> JSONRe
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return problem(request, InvalidRequestError(_describe_fault(fault) for fault in error.errors()))
+    return problem(request, to_invalid_request(error))
+
+
+def to_invalid_request(error: RequestValidationError) -> InvalidRequestError:
+    """What FastAPI found, as the error that callers know."""
+    return InvalidRequestError(_describe_fault(fault) for fault in error.errors())
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> tuple[str, str]:

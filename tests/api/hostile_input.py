@@ -1,11 +1,12 @@
 """The corpus of hostile inputs, and the endpoints that all of them are tried on.
 
 A new endpoint is a line in ENDPOINTS. Each attack replaces one part of a good request; it says which endpoints have
-that part, the status of the answer, and with 422 the one place that `errors` must name.
+that part, the status of the answer, and with 422 the one place that `errors` must name. `hostile_parts` has those for
+the parts that only some endpoints have.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal
 
@@ -45,7 +46,9 @@ ENDPOINTS = [
     Endpoint("DELETE", "/items/{id}"),
     Endpoint("POST", "/items/batch", b'{"operations": [{"op": "create", "item": %s}]}' % ITEM),
     Endpoint("GET", "/items/changes"),
+    Endpoint("HEAD", "/items/changes"),
     Endpoint("GET", "/items/export"),
+    Endpoint("HEAD", "/items/export"),
     Endpoint("POST", "/items/import", ITEM, "file", b"application/x-ndjson"),
     Endpoint("GET", "/health/live"),
     Endpoint("GET", "/health/ready"),
@@ -67,16 +70,17 @@ class Attack:
     path: bytes | None = None
     query: bytes | None = None
     item_id: bytes | None = None
-    headers: Headers | None = None  # beside Host
+    headers: Headers | None = None  # Host is one of them, unless they are only for some endpoints
     body: bytes | None = None
     method: str | None = None
     shapes: tuple[Shape, ...] = ("item", "patch", "other")
-    only: str = ""  # the one path that has this part
+    only: tuple[str, ...] = ()  # the endpoints that have this part
+    members: Mapping[str, object] = field(default_factory=dict)  # of the document, beside those of every problem
 
     def fits(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint has the part that is replaced."""
         if self.only:
-            return (endpoint.method, endpoint.path) == ("GET", self.only)
+            return f"{endpoint.method} {endpoint.path}" in self.only
         if self.path is not None or self.method is not None:
             return endpoint is ENDPOINTS[0]
         if self.item_id is not None:
@@ -92,7 +96,7 @@ class Attack:
         if self.item_id is not None:
             good = replace(good, raw_path=endpoint.path.encode().replace(b"{id}", self.item_id))
         if self.headers is not None:
-            others = () if self.name.startswith("type") else good.headers[1:]
+            others = () if self.name.startswith("type") else good.headers if self.only else good.headers[1:]
             good = replace(good, headers=(*others, *self.headers))
         if self.body is not None:
             good = replace(good, chunks=(self.body,))
@@ -256,8 +260,8 @@ def _addresses() -> Iterator[Attack]:
     for query, pointer in QUERIES:
         yield Attack(f"query {query[:20]!r}", 422, pointer, query=query)
     for value in LIMITS:
-        yield Attack(f"limit {value[:20]!r}", 422, "limit", query=b"limit=" + value, only="/items/")
-    yield Attack("limit twice", 422, "limit", query=b"limit=1&limit=2", only="/items/")
+        yield Attack(f"limit {value[:20]!r}", 422, "limit", query=b"limit=" + value, only=("GET /items/",))
+    yield Attack("limit twice", 422, "limit", query=b"limit=1&limit=2", only=("GET /items/",))
     for value in IDS:
         is_number = value.isdigit()
         place = "item_id" if is_number else None

@@ -90,6 +90,7 @@ def test_an_operation_without_the_shape_of_its_kind_is_named_by_a_pointer(
     assert [error["pointer"] for error in response.json()["errors"]] == [
         f"/operations/4{step}" for step in (pointer.split(" "))
     ]
+    assert (response.json()["index"], response.json()["pointer"]) == (4, "/operations/4")
     assert stored(session) == items
 
 
@@ -103,18 +104,58 @@ def test_an_operation_without_the_shape_of_its_kind_is_named_by_a_pointer(
         ({"operations": [{"op": "create", "item": WIDGET}], "atomic": False}, ["/atomic"]),
         ({"operations": [{"op": "create", "item": WIDGET}] * 1001}, ["/operations"]),
         ([{"op": "create", "item": WIDGET}], [""]),
-        ({"operations": [{}, {"op": "delete", "id": 0}]}, ["/operations/0", "/operations/1/id"]),
+        (
+            {"atomic": 1, "operations": [{"op": "create", "item": WIDGET}, {}, {"op": "delete", "id": 0}]},
+            ["/operations/1", "/operations/2/id", "/atomic"],
+        ),
     ],
     ids=lambda value: str(value)[:50],
 )
 def test_a_batch_is_an_object_with_1_to_1000_operations(
-    client: TestClient, session: Session, items: list[dict[str, Any]], body: object, pointers: list[str]
+    client: TestClient,
+    session: Session,
+    items: list[dict[str, Any]],
+    body: object,
+    pointers: list[str],
 ) -> None:
     response = client.post("/items/batch", json=body)
 
     assert response.status_code == 422
+    assert response.json().get("index") == (1 if "/operations/1" in pointers else None)
     assert [error["pointer"] for error in response.json()["errors"]] == pointers
     assert stored(session) == items
+
+
+def test_of_many_operations_without_a_shape_the_first_is_named(client: TestClient, session: Session) -> None:
+    operations = [{"op": "create", "item": WIDGET} for _ in range(12)]
+    operations[9], operations[10] = {"op": "delete"}, {"op": "create"}
+
+    body = client.post("/items/batch", json={"operations": operations}).json()
+
+    assert body == {
+        "type": "/problems/invalid-request",
+        "title": "Invalid request",
+        "status": 422,
+        "detail": "The request does not have the shape that this address takes; `errors` names each fault.",
+        "instance": "/items/batch",
+        "errors": [
+            {"pointer": "/operations/9/id", "detail": "Field required"},
+            {"pointer": "/operations/10/item", "detail": "Field required"},
+        ],
+        "index": 9,
+        "pointer": "/operations/9",
+    }
+    assert stored(session) == []
+
+
+def test_an_operation_that_not_all_read_alike_is_named(client: TestClient) -> None:
+    operation = b'{"op": "create", "item": {"name": "a", "name": "b", "price": NaN}}'
+    content = b'{"operations": [{"op": "delete", "id": 1}, %s]}' % operation
+
+    body = client.post("/items/batch", content=content, headers={"Content-Type": "application/json"}).json()
+
+    assert [error["pointer"] for error in body["errors"]] == ["/operations/1/item/name", "/operations/1/item/price"]
+    assert (body["index"], body["pointer"]) == (1, "/operations/1")
 
 
 @pytest.mark.parametrize("op", ["replace", "update", "delete"])

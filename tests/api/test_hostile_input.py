@@ -6,10 +6,11 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from tests.api.hostile_input import ENDPOINTS, ITEM, JSON, Attack, list_attacks
+from tests.api.hostile_parts import list_part_attacks
 from tests.api.raw_requests import HOST, RawAnswer, RawRequest, send
 from tests.factories import ItemFactory
 
-ATTACKS = {attack.name: attack for attack in list_attacks()}
+ATTACKS = {attack.name: attack for attack in (*list_attacks(), *list_part_attacks())}
 CREATE = RawRequest("POST", b"/items/", headers=(HOST, JSON), chunks=(ITEM,))
 
 
@@ -25,13 +26,15 @@ def assert_problem(answer: RawAnswer, attack: Attack) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json
     expected = {"type", "title", "status", "detail", "instance"} | ({"errors"} if answer.status == 422 else set())
-    assert set(body) == expected
+    assert set(body) == expected | set(attack.members)
+    assert {name: body[name] for name in attack.members} == attack.members
     assert body["status"] == attack.status
     assert body["type"].startswith("/problems/")
     assert all(isinstance(body[name], str) and body[name] for name in expected - {"status", "errors"})
     if attack.pointer is not None:
         assert {error["pointer"] for error in body["errors"]} == {attack.pointer}
-    assert all(set(error) == {"pointer", "detail"} and error["detail"] for error in body.get("errors", ()))
+    of_fault = {"pointer", "detail"} | ({"line", "content"} if "rejected" in attack.members else set())
+    assert all(set(error) == of_fault and error["detail"] for error in body.get("errors", ()))
     assert len(answer.body) < 10_000  # beyond the address, what was sent is not sent back
 
 

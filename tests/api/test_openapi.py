@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from service.main import create_app
+from service.preconditions import TAGS, parse_if_match
 from service.web.docs_pages import ASSETS
 from tests.api.hostile_input import ENDPOINTS
 
@@ -20,6 +23,7 @@ OPERATIONS = {
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
 }
+TAGGED = {"create_item", "get_item", "replace_item", "update_item", "list_items"}
 KEYWORDS_OF_PYDANTIC = re.compile(r'"(ge|gt|le|lt|multiple_of|min_length|max_length)":')
 
 
@@ -37,6 +41,12 @@ def resolve(value: dict[str, Any]) -> dict[str, Any]:
     for step in value["$ref"].removeprefix("#/").split("/"):
         found = found[step]
     return resolve(found)
+
+
+def schema_of(answer: dict[str, Any]) -> object:
+    """The one schema of an answer."""
+    [content] = resolve(answer)["content"].values()
+    return content["schema"]
 
 
 def find_examples(value: object, place: str = "#") -> Iterator[tuple[str, dict[str, Any], object]]:
@@ -89,7 +99,8 @@ def test_every_answer_is_described_with_its_headers(name: str) -> None:
         assert all(resolve(header)["description"] for header in answer["headers"].values())
         if status >= "400":
             assert set(answer["content"]) == {"application/problem+json"}
-        assert ("Retry-After" in answer["headers"]) is (status == "503" and name != "ready")
+        assert ("Retry-After" in answer["headers"]) is (status in {"409", "503"})
+        assert ("ETag" in answer["headers"]) is (status == "412" or (status < "400" and name in TAGGED))
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, each) in OPERATIONS.items() if "requestBody" in each])
@@ -98,6 +109,52 @@ def test_an_operation_with_a_body_says_what_it_refuses(name: str) -> None:
 
     assert {"413", "415"} <= set(operation["responses"])
     assert all("schema" in each for each in operation["requestBody"]["content"].values())
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, each) in OPERATIONS.items() if "parameters" in each])
+def test_a_parameter_is_described_and_never_null(name: str) -> None:
+    for parameter in OPERATIONS[name][2]["parameters"]:
+        assert parameter["description"]
+        assert parameter["schema"].get("type") or set(parameter["schema"]) >= {"$ref"}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text('"W/*, \t!a\x7f\x80\xff', max_size=12))
+@example("")
+@example('W/"a" ,, "b"\t')
+@example(" * ")
+@example("*,")
+@example('"a" "b"')
+def test_the_pattern_of_a_precondition_fits_what_is_understood(field: str) -> None:
+    try:
+        parse_if_match(field)
+    except ValueError:
+        is_understood = False
+    else:
+        is_understood = True
+
+    assert bool(re.search(TAGS, field)) is is_understood
+
+
+def test_the_first_operation_that_is_refused_is_described(client: TestClient) -> None:
+    answers = OPERATIONS["apply_batch"][2]["responses"]
+    schema = {"$ref": "#/components/schemas/BatchProblem"}
+    described = {status for status, each in answers.items() if status >= "400" and schema_of(each) == schema}
+    problem = client.post("/items/batch", json={"operations": [{"op": "delete", "id": 0}]}).json()
+
+    assert described == {"404", "412", "422", "428"}
+    assert problem["index"] == 0
+    assert list(OAS31Validator({**schema, **DOCUMENT}).iter_errors(problem)) == []
+
+
+def test_the_files_that_it_shows_can_be_imported(client: TestClient) -> None:
+    content = OPERATIONS["import_items"][2]["requestBody"]["content"]
+    files = [(media_type, each["value"]) for media_type, kind in content.items() for each in kind["examples"].values()]
+
+    answers = [client.post("/items/import", content=text, headers={"Content-Type": kind}) for kind, text in files]
+
+    assert {media_type for media_type, _ in files} == set(content)
+    assert [answer.json() for answer in answers] == [{"created": 2, "updated": 0, "rejected": 0}] * len(files)
 
 
 def test_every_operation_is_tried_with_the_hostile_inputs() -> None:
@@ -116,7 +173,9 @@ def test_what_is_created_links_to_what_can_be_done_with_it() -> None:
         "update_item",
         "delete_item",
     }
-    assert {link["operationId"] for link in links.values()} <= set(OPERATIONS)
+    for link in links.values():
+        operation = OPERATIONS[link["operationId"]][2]
+        assert set(link["parameters"]) <= {parameter["name"] for parameter in operation["parameters"]}
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:

@@ -87,6 +87,8 @@ def test_an_empty_patch_changes_nothing(client: TestClient, before: dict[str, An
         (None, ""),
         ("name", ""),
         (1, ""),
+        (1.5, ""),
+        (-1e-07, ""),
     ],
     ids=str,
 )
