@@ -5,15 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.benchmarks.bench_cached_reads import Server, servers
-from tests.benchmarks.wrk import Load, Request, load
-
-__all__ = ["servers"]
+from tests.benchmarks.processes import Server
+from tests.benchmarks.wrk import Request
 
 pytestmark = [pytest.mark.db(isolation="clone"), pytest.mark.timeout(1200)]
 
 ROUNDS = 5
-SECONDS = 3
 PEERS = ("asynchronous", "synchronous")
 WIDGET = '{"name": "Widget", "description": "A useful widget", "price": 10.99}'
 
@@ -38,13 +35,10 @@ WORKS = {
 def test_uncached_work_beside_its_peers(servers: dict[str, Server], name: str) -> None:
     work = WORKS[name]
     asked = {"service": work.ours, **dict.fromkeys(PEERS, work.theirs)}
-    rounds: list[dict[str, Load]] = [
-        {each: load(servers[each].url, seconds=SECONDS, request=request) for each, request in asked.items()}
-        for _ in range(ROUNDS)
-    ]
+    rounds = [{each: servers[each].measure(request) for each, request in asked.items()} for _ in range(ROUNDS)]
 
     ratios = {peer: median(each["service"].per_second / each[peer].per_second for each in rounds) for peer in PEERS}
     for each in asked:
-        rate = median(one[each].per_second for one in rounds)
-        print(f"{name:12} {each:14} {rate:8,.0f}/s  {ratios.get(each, 1):6.2f} times")  # noqa: T201
+        rate, core, _ = (median(values) for values in zip(*(one[each] for one in rounds), strict=True))
+        print(f"{name:12} {each:14} {rate:8,.0f}/s {core:8,.0f}/core s  {ratios.get(each, 1):6.2f} times")  # noqa: T201
     assert {peer: ratio for peer, ratio in ratios.items() if ratio < work.least} == {}
