@@ -158,4 +158,4 @@ def _queries() -> Iterator[Attack]:
 
 def _parameter(name: str, value: bytes, *, only: tuple[str, ...], status: int = 422) -> Attack:
     query = name.encode() + b"=" + value
-    return Attack(f"{only[0]} {query[-60:]!r}", status, name if status == 422 else None, query=query, only=only)
+    return Attack(f"{only[0]} {name} {query[-60:]!r}", status, name if status == 422 else None, query=query, only=only)

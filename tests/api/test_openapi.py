@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
@@ -118,7 +118,7 @@ def test_a_parameter_is_described_and_never_null(name: str) -> None:
         assert parameter["schema"].get("type") or set(parameter["schema"]) >= {"$ref"}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(st.text('"W/*, \t!a\x7f\x80\xff', max_size=12))
 @example("")
 @example('W/"a" ,, "b"\t')
