@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, MAX_NAME_LENGTH, MAX_PRICE
-from service.schemas import IN_DIGITS, NOT_BLANK, ItemRead, Name, check_cents, check_not_blank, check_storable
+from service.schemas import IN_DIGITS, NOT_BLANK, ItemRead, Name, check_amount, check_not_blank, check_storable
 
 CENT = Decimal("0.01")
 MAX_SEARCH_LENGTH = 200
@@ -67,9 +67,9 @@ def _check_exclusions(value: str) -> str:
 
 PriceBound = Annotated[
     Decimal,
-    Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
+    Field(allow_inf_nan=True),  # `check_amount` refuses them, in the same words as other numbers
     BeforeValidator(_require_decimal),
-    AfterValidator(check_cents),
+    AfterValidator(check_amount),
     AfterValidator(_to_cents),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
 ]

@@ -38,13 +38,16 @@ def check_not_blank(value: str) -> str:
 
 def _require_number(value: object) -> object:
     # A Decimal field would also take "10.99"; the contract says number.
-    if isinstance(value, str | bool):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise PydanticCustomError("number", "must be a JSON number")
     return value
 
 
-def check_cents(value: Decimal) -> Decimal:
-    """An amount without fractions of a cent, however many zeros are written."""
+def check_amount(value: Decimal) -> Decimal:
+    """An amount that an item may cost, without fractions of a cent, however many zeros are written."""
+    # Pydantic's own bounds would be told as Python writes Decimals.
+    if not value.is_finite() or not 0 <= value <= MAX_PRICE:
+        raise PydanticCustomError("amount", "must lie between 0 and {most}", {"most": str(MAX_PRICE)})
     # Arithmetic, and pydantic's own check with it, rounds what has more than 28 digits.
     _, digits, exponent = value.as_tuple()
     if isinstance(exponent, int) and exponent < SMALLEST_EXPONENT and any(digits[exponent - SMALLEST_EXPONENT :]):
@@ -87,13 +90,17 @@ Description = Annotated[
     WithJsonSchema({"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH, "pattern": STORABLE}),
 ]
 # Decimal inside, a JSON number outside: up to 15 digits a float prints the decimal that it was made from.
-StoredPrice = Annotated[
+AS_NUMBER = PlainSerializer(float, return_type=float, when_used="json")
+NUMBER_SCHEMA = WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01})
+StoredPrice = Annotated[Decimal, Field(ge=0, le=MAX_PRICE, allow_inf_nan=False), AS_NUMBER, NUMBER_SCHEMA]
+Price = Annotated[
     Decimal,
-    Field(ge=0, le=MAX_PRICE, allow_inf_nan=False),
-    PlainSerializer(float, return_type=float, when_used="json"),
-    WithJsonSchema({"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01}),
+    Field(allow_inf_nan=True),  # `check_amount` refuses them, in the same words as other numbers
+    BeforeValidator(_require_number),
+    AfterValidator(check_amount),
+    AS_NUMBER,
+    NUMBER_SCHEMA,
 ]
-Price = Annotated[StoredPrice, BeforeValidator(_require_number), AfterValidator(check_cents)]
 Timestamp = Annotated[datetime, AfterValidator(lambda value: value.astimezone(UTC))]
 
 

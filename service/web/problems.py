@@ -45,6 +45,9 @@ DATABASE_TROUBLE = (
     psycopg.InternalError,
 )
 
+# Pydantic's names for a value that is no object.
+NO_OBJECT = {"model_type", "model_attributes_type"}
+
 
 class Fault(BaseModel):
     """One fault of a request."""
@@ -131,7 +134,9 @@ def to_invalid_request(error: RequestValidationError) -> InvalidRequestError:
 def _describe_fault(fault: Mapping[str, Any]) -> tuple[str, str]:
     """Where, as `Fault` tells it, and what: a sentence, never the input."""
     part, *path = fault["loc"]
-    return point_to(path) if part == "body" else str(path[0]), fault["msg"]
+    # Pydantic's own words name classes.
+    detail = "must be a JSON object" if fault["type"] in NO_OBJECT else fault["msg"]
+    return point_to(path) if part == "body" else str(path[0]), detail
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -109,6 +109,40 @@ def test_a_body_that_is_not_json_is_a_problem(client: TestClient, content: bytes
     assert response.json()["errors"] == [{"pointer": pointer, "detail": detail}]
 
 
+@pytest.mark.parametrize(
+    ("member", "pointer", "detail"),
+    [
+        ('"price": {}', "/price", "must be a JSON number"),
+        ('"price": null', "/price", "must be a JSON number"),
+        ('"price": "10.99"', "/price", "must be a JSON number"),
+        ('"price": -0.01', "/price", "must lie between 0 and 9999999999.99"),
+        ('"price": 1e999', "/price", "must lie between 0 and 9999999999.99"),
+    ],
+)
+def test_a_fault_is_told_in_words_of_json(client: TestClient, member: str, pointer: str, detail: str) -> None:
+    content = f'{{"name": "x", {member}}}'
+
+    response = client.post("/items/", content=content, headers={"Content-Type": "application/json"})
+
+    assert response.json()["errors"] == [{"pointer": pointer, "detail": detail}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/items/", [], ""),
+        ("/items/batch", "x", ""),
+        ("/items/batch", {"operations": [{"op": "create", "item": []}]}, "/operations/0/item"),
+    ],
+)
+def test_what_is_no_object_is_told_so_without_names_of_the_program(
+    client: TestClient, path: str, body: object, pointer: str
+) -> None:
+    response = client.post(path, json=body)
+
+    assert response.json()["errors"] == [{"pointer": pointer, "detail": "must be a JSON object"}]
+
+
 @pytest.mark.db(isolation="clone")
 @pytest.mark.parametrize(
     "content",

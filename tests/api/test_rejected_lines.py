@@ -119,7 +119,7 @@ QUOTE = "A field with a quote, or with a carriage return, must be quoted; a quot
         (b"A,,", "/price", "price: Field required"),
         (b"A,1e2,", "/price", "price: must be a JSON number"),
         ("A,\u0661,".encode(), "/price", "price: must be a JSON number"),
-        (b"A,-1,", "/price", "price: Input should be greater than or equal to 0"),
+        (b"A,-1,", "/price", "price: must lie between 0 and 9999999999.99"),
         (b"A,1,x", "/id", "id: Input should be a valid integer"),
         (b"A,1,9223372036854775808", "/id", "id: Input should be less than or equal to 9223372036854775807"),
     ],
