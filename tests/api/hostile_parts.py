@@ -93,8 +93,8 @@ KEYS: list[Headers] = [
 # A line of a file, and the place of its fault within it.
 LINES: list[tuple[bytes, str]] = [
     *((text, "") for text in (b"{", b"null", b"1.5", b"[]", b"[%s]" % ITEM, b'"x"', b"\xff")),
-    (b'{"name": "x", "price": NaN}', ""),
-    (b'{"name": "x", "price": 1, "price": 1}', ""),
+    (b'{"name": "x", "price": NaN}', "/price"),
+    (b'{"name": "x", "price": 1, "price": 1}', "/price"),
     (b'{"name": "\\ud800", "price": 1}', "/name"),
     (b'{"name": "x", "price": 1, "id": 0}', "/id"),
     (b'{"name": "x", "price": 1, "id": 9223372036854775808}', "/id"),
