@@ -8,12 +8,13 @@ from pydantic import Field
 
 from service.catalogue import Catalogue
 from service.dependencies import OnceDep
-from service.errors import InvalidRequestError, PreconditionRequiredError, ServiceError
+from service.errors import PreconditionRequiredError, ServiceError
 from service.operations import Batch, BatchResult, CreateOperation
 from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON
 from service.web.openapi import describe_headers
 from service.web.problems import Problem, Responses, describe_problems, to_invalid_request
+from service.web.refusals import InvalidRequestError
 from service.web.strict_route import Handler, StrictRoute
 
 IN_OPERATION = re.compile(r"/operations/([0-9]+)(?:/|\Z)")

@@ -3,9 +3,10 @@
 from starlette.requests import HTTPConnection
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import AddressTooLongError, HeadersTooLargeError, MalformedRequestError, ServiceError
+from service.errors import ServiceError
 from service.web.limits import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
 from service.web.problems import problem
+from service.web.refusals import AddressTooLongError, HeadersTooLargeError, MalformedRequestError
 
 # Whatever is a little shorter, RequestLimits refuses with the exact bound.
 MAX_HEAD_BYTES = 2 * (MAX_ADDRESS_BYTES + MAX_HEADER_BYTES)

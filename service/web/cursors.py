@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from pydantic import TypeAdapter
 
-from service.errors import InvalidCursorError
+from service.web.refusals import InvalidCursorError
 
 FORMAT = "1"
 DIGEST_BYTES = 8

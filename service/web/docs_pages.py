@@ -5,7 +5,7 @@ from importlib.resources import files
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from service.errors import AddressNotFoundError
+from service.web.refusals import AddressNotFoundError
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)

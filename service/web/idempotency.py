@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.config import MAX_KEY_LENGTH
-from service.errors import InvalidIdempotencyKeyError
+from service.web.refusals import InvalidIdempotencyKeyError
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -9,14 +9,9 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import (
-    AddressTooLongError,
-    BodyTooLargeError,
-    HeadersTooLargeError,
-    MalformedRequestError,
-    ServiceError,
-)
+from service.errors import ServiceError
 from service.web.problems import problem
+from service.web.refusals import AddressTooLongError, BodyTooLargeError, HeadersTooLargeError, MalformedRequestError
 
 MAX_ADDRESS_BYTES = 8192  # RFC 9110, section 4.1, asks for 8000
 MAX_HEADER_BYTES = 32_768

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
 
-from service.errors import UnsupportedMediaTypeError
+from service.web.refusals import UnsupportedMediaTypeError
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"

@@ -5,9 +5,9 @@ from http import HTTPMethod, HTTPStatus
 from fastapi import FastAPI, Request, Response
 from starlette.routing import Match
 
-from service.errors import MethodNotAllowedError
 from service.web.media_types import JSON, MERGE_PATCH
 from service.web.problems import problem
+from service.web.refusals import MethodNotAllowedError
 
 # RFC 5789, 3.1: what PATCH takes is told with what the path takes.
 PATCH_TYPES = f"{MERGE_PATCH}, {JSON}"

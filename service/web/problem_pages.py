@@ -7,8 +7,9 @@ from string import Template
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from service.errors import AddressNotFoundError, ServiceError, list_problem_types
+from service.errors import ServiceError, list_problem_types
 from service.web.problems import summarize
+from service.web.refusals import AddressNotFoundError
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/problems", include_in_schema=False, route_class=StrictRoute)

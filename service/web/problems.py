@@ -19,15 +19,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from service.errors import (
-    AddressNotFoundError,
-    DatabaseUnavailableError,
-    InvalidRequestError,
-    MalformedRequestError,
-    ServiceError,
-    UnexpectedError,
-)
+from service.errors import DatabaseUnavailableError, ServiceError
 from service.exact_json import point_to
+from service.web.refusals import AddressNotFoundError, InvalidRequestError, MalformedRequestError, UnexpectedError
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 
 from service.config import MAX_EXPORTS, MAX_IMPORTS
-from service.errors import BrokenUploadError, RequestTimeoutError, TransfersBusyError
 from service.web.idempotency import Claim, begin_fingerprint, find_key
+from service.web.refusals import BrokenUploadError, RequestTimeoutError, TransfersBusyError
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Cookie, Header, Path
 from fastapi.routing import APIRoute
 
-from service.errors import InvalidRequestError
 from service.exact_json import UnreadableJsonError, point_to, read_json
 from service.web.media_types import JSON, check_media_type
+from service.web.refusals import InvalidRequestError
 from service.web.strict_query import find_query_faults
 
 # Longer bodies are read in a thread: the longest may take most of a second, in which the event loop answers others.

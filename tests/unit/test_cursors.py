@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from service.errors import InvalidCursorError
 from service.web.cursors import FORMAT, MAX_CURSOR_LENGTH, make_cursor, next_link, read_cursor
+from service.web.refusals import InvalidCursorError
 
 SHAPE: TypeAdapter[tuple[str, int]] = TypeAdapter(tuple[str, int])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
