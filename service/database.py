@@ -2,6 +2,7 @@
 
 import logging
 import math
+import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -83,6 +84,7 @@ def make_engine(
             ),
         },
     )
+    engine.dialect.do_ping = _is_open  # type: ignore[method-assign,assignment]
     if impatient:
         _limit_patience(engine, settings.statement_timeout_ms / 1000 + SILENCE_SECONDS)
     return engine
@@ -113,6 +115,19 @@ def _tcp_limits(settings: DatabaseSettings, url: URL) -> dict[str, int]:
     return {name: value for name, value in limits.items() if name not in url.query}
 
 
+def _is_open(connection: psycopg.Connection[Any]) -> bool:
+    """Whether PostgreSQL has not closed the connection; where it has, the pool replaces it and all that are as old.
+
+    SQLAlchemy would find out by a question, at a sixth of what a write costs. An idle server says nothing until it
+    goes; and of one that has gone without a word, the system learns by keepalives.
+    """
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
 def _limit_patience(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> psycopg.Connection:
@@ -131,33 +146,38 @@ CONFLICTS = frozenset({"40P01", "40001"})
 TRIES = 3
 
 
-def retry_conflict(work: Callable[[], Result], *, tries: int = TRIES) -> Result:
-    """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, after a conflict.
+def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES) -> Result:
+    """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, if that was undone.
 
-    After nothing else: a connection that is lost during COMMIT leaves open whether the work was done.
+    It was after a conflict, and when its connection died under a statement. Not during COMMIT, which is no statement
+    here: whether the work was done then, nobody knows.
     """
     for n in range(1, tries):
         try:
             return work()
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in CONFLICTS:
+            is_conflict = getattr(error.orig, "sqlstate", None) in CONFLICTS
+            if not is_conflict and not (error.statement and _is_lost(error)):
                 raise
-            log.warning("database.conflict", extra={"tries": n, "error": str(error.orig)})
+            reason = "database.conflict" if is_conflict else "database.connection_lost"
+            log.warning(reason, extra={"tries": n, "error": str(error.orig)})
     return work()
 
 
 def retry_lost_connection(read: Callable[[], Result]) -> Result:
-    """What `read` returns, which changes nothing; run once more if its connection dies.
-
-    Not if the server fell silent: to wait for it again would take the request past its deadline.
-    """
+    """What `read` returns, which changes nothing; run once more if its connection dies."""
     try:
         return read()
     except DBAPIError as error:
-        if not error.connection_invalidated or isinstance(error.orig, SilentServerError):
+        if not _is_lost(error):
             raise
         log.warning("database.connection_lost", extra={"error": str(error.orig)})
     return read()
+
+
+def _is_lost(error: DBAPIError) -> bool:
+    """Whether the connection died. Not if the server fell silent: to wait again would take too long."""
+    return error.connection_invalidated and not isinstance(error.orig, SilentServerError)
 
 
 @contextmanager

@@ -109,16 +109,6 @@ def _read(
 PreconditionDep = Annotated[Precondition, Depends(get_precondition)]
 
 
-async def get_claim(request: Request) -> Claim | None:
-    """The request's Idempotency-Key, for a route whose body is read whole before; None when it has none."""
-    key = idempotency.find_key(request)
-    if key is None:
-        return None
-    fingerprint = idempotency.begin_fingerprint(request)
-    fingerprint.update(await request.body())
-    return Claim(key, fingerprint.digest)
-
-
 @dataclass(frozen=True, slots=True)
 class Once:
     """Does a POST's work: once for all requests with its key, or simply if it has none."""
@@ -134,9 +124,14 @@ class Once:
         return idempotency.replay(answer)
 
 
-async def get_once(catalogue: CatalogueDep, claim: Annotated[Claim | None, Depends(get_claim)]) -> Once:
-    """What a POST does its work through."""
-    return Once(catalogue, claim)
+async def get_once(request: Request, catalogue: CatalogueDep) -> Once:
+    """What a POST does its work through, if its body is read whole before."""
+    key = idempotency.find_key(request)
+    if key is None:
+        return Once(catalogue, None)
+    fingerprint = idempotency.begin_fingerprint(request)
+    fingerprint.update(await request.body())
+    return Once(catalogue, Claim(key, fingerprint.digest))
 
 
 OnceDep = Annotated[Once, Depends(get_once)]

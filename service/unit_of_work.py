@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache
-from service.database import TRIES, retry_conflict, retry_lost_connection
+from service.database import TRIES, retry_lost_connection, retry_transaction
 from service.errors import DatabaseUnavailableError, IdempotencyKeyInUseError, IdempotencyKeyReusedError
 from service.web.idempotency import Answer, Claim
 
@@ -29,7 +29,7 @@ def retried(
     @wraps(use_case)
     def run(unit: Unit, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         tries = TRIES if unit.changed is None else 1
-        return retry_conflict(lambda: use_case(unit, *args, **kwargs), tries=tries)
+        return retry_transaction(lambda: use_case(unit, *args, **kwargs), tries=tries)
 
     return run
 
@@ -71,10 +71,10 @@ class UnitOfWork:
         """What `work` answers, stored under the claim's key with all that it changed; for a repeat, what is stored.
 
         `work` is given a unit whose writes are one transaction. If it raises, nothing is changed or stored. It
-        runs anew after a deadlock: say `tries=1` if it cannot. Raises IdempotencyKeyInUseError and
+        runs anew after a deadlock or a lost connection: say `tries=1` if it cannot. Raises IdempotencyKeyInUseError and
         IdempotencyKeyReusedError.
         """
-        return retry_conflict(lambda: self._answer_once(claim, work), tries=tries)
+        return retry_transaction(lambda: self._answer_once(claim, work), tries=tries)
 
     def void_cache(self) -> None:
         """Make every entry a miss for every process."""

@@ -117,14 +117,15 @@ class Cache:
         have made; they are dropped, and count as a miss.
         """
         payload = self._find(key)
-        if payload is not None and self._is_ours(key, payload, decode):
+        if payload is not None and (hit := self._decode_hit(key, payload, decode)):
             self.counts.hits.inc()
-            return Cached(decode(payload), "hit")
+            return hit
         payload, source, detail = self._flights.fly(key, lambda: self._miss(key, load))
-        if source == "hit" and not self._is_ours(key, payload, decode):
+        hit = self._decode_hit(key, payload, decode) if source == "hit" else None
+        if source == "hit" and hit is None:
             payload, source, detail = load(), "bypass", "foreign-bytes"
         self.counts.reads.labels(source, detail or "").inc()
-        return Cached(decode(payload), source, detail)
+        return hit or Cached(decode(payload), source, detail)
 
     def fence(self, *keys: str) -> Fence:
         """Drop `keys` and let nobody fill them: the last act before a COMMIT that changes what they hold."""
@@ -164,14 +165,14 @@ class Cache:
         trusted = epoch is not None and stamp == make_stamp(epoch, server)
         return cast("bytes", payload) if trusted and payload is not None else None
 
-    def _is_ours(self, key: str, payload: bytes, decode: Callable[[bytes], object]) -> bool:
+    def _decode_hit(self, key: str, payload: bytes, decode: Callable[[bytes], Value]) -> Cached[Value] | None:
+        """The hit; None for foreign bytes, which are dropped."""
         try:
-            decode(payload)
+            return Cached(decode(payload), "hit")
         except ValueError:
             log.warning("cache.foreign_bytes", extra={"key": key})
             self._run(UNFENCE, [key], "")
-            return False
-        return True
+            return None
 
     def _miss(self, key: str, load: Callable[[], bytes]) -> tuple[bytes, Source, str | None]:
         token = uuid4().hex

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TAG = literal_column(
     """'"' || item.version || '-' || to_hex((extract(epoch FROM item.updated_at) * 1000000)::bigint) || '"'""", Text()
 )
+# What a statement returns is what the session knows: it need not find out in Python which of its objects it changes.
+FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
 def insert_item(session: Session, values: ItemWrite) -> Item:
@@ -35,14 +37,14 @@ def update_item(
 ) -> Item | None:
     """The item after the columns in `values` were set; None when there is none, or none that meets the condition."""
     statement = update(Item).where(col(Item.id) == item_id, *_holds(condition)).values(values).returning(Item)
-    item: Item | None = session.exec(statement).scalar_one_or_none()
+    item: Item | None = session.exec(statement, execution_options=FRESH).scalar_one_or_none()
     return item
 
 
 def delete_item(session: Session, item_id: int, condition: Precondition = UNCONDITIONAL) -> bool:
     """Whether there was an item to delete that met the condition."""
     statement = delete(Item).where(col(Item.id) == item_id, *_holds(condition)).returning(col(Item.id))
-    return session.exec(statement).scalar_one_or_none() is not None
+    return session.exec(statement, execution_options=FRESH).scalar_one_or_none() is not None
 
 
 def _holds(condition: Precondition) -> Iterator[ColumnElement[bool]]:

@@ -100,6 +100,31 @@ def test_a_get_whose_second_connection_dies_too_is_503(client: TestClient, sessi
     assert client.get("/items/1").status_code == 200
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}], ids=["plain", "with a key"])
+def test_a_write_whose_connection_dies_before_its_commit_is_done_all_the_same(
+    client: TestClient, session: Session, engine: Engine, headers: dict[str, str]
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        session.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
+        written = thread.submit(client.post, "/items/", json=KETTLE, headers=headers)
+        end_waiting(engine)
+        await_waiting(engine)
+        session.rollback()
+
+    assert written.result().status_code == 200
+    assert [item["name"] for item in client.get("/items/").json()] == ["Kettle"]
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced_unseen(client: TestClient, engine: Engine) -> None:
+    assert client.get("/items/1").status_code == 404
+    with engine.connect() as other:
+        ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'item-service'"
+        own = " AND datname = current_database() AND pid <> pg_backend_pid()"
+        assert other.execute(text(ended + own)).all()
+
+    assert client.post("/items/", json=KETTLE).status_code == 200
+
+
 def test_a_get_whose_server_falls_silent_is_503_and_not_asked_again(client_on: ClientOn) -> None:
     with PostgresServer.start(port=0) as server, Proxy.to(server.port) as network, ThreadPoolExecutor(1) as thread:
         url = make_url(by_tcp(server)).set(drivername="postgresql+psycopg")
