@@ -14,17 +14,13 @@ from rich.progress import Progress
 from sqlmodel import Session
 
 from service import cache_cli, transfer_cli
-from service.cache import Cache
-from service.catalogue import Catalogue
 from service.check import check_service, connect, find_redis_problem, require_database
 from service.config import ConfigurationError, DatabaseSettings, Settings, load_settings
-from service.database import EpochReader, make_session_factory
 from service.embedded import EmbeddedError
 from service.expiry import expire_answers, expire_changes
-from service.log import logging_config
-from service.redis_client import make_redis
 from service.seed import generate_items
 from service.server import claim_address, make_server_config, run_server
+from service.standalone import migrated_catalogue
 
 log = logging.getLogger(__name__)
 
@@ -96,19 +92,10 @@ def seed(
     seed: Annotated[int, typer.Option(help="The same seed makes the same items.")] = 1,
 ) -> None:
     """Add realistic items, in several languages, to the database that DATABASE_URL names: all of them or none."""
-    settings = load_settings(Settings)
-    logging.config.dictConfig(logging_config(settings.environment))
-    require_database(settings)
     began = time.perf_counter()
     console = Console(stderr=True)
-    with (
-        connect(settings) as connection,
-        Session(connection) as session,
-        make_redis(settings) as client,
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        cache = Cache(client, EpochReader(settings), ttl_seconds=settings.cache_ttl_seconds)
-        catalogue = Catalogue(session=session, sessions=make_session_factory(connection.engine), cache=cache)
+    progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with migrated_catalogue() as catalogue, progress:
         catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
     typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")
 

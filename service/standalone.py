@@ -1,5 +1,6 @@
 """The catalogue outside of a server: for commands that a person runs."""
 
+import logging.config
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.cache import Cache
 from service.catalogue import Catalogue
+from service.check import require_database
 from service.config import ConfigurationError, Settings, load_settings
 from service.database import EpochReader, make_engine, make_session_factory
+from service.log import logging_config
 from service.redis_client import Client, make_redis
 
 
@@ -31,3 +34,13 @@ def opened_catalogue() -> Iterator[tuple[Catalogue, Client, EpochReader]]:
     finally:
         epochs.close()
         engine.dispose()
+
+
+@contextmanager
+def migrated_catalogue() -> Iterator[Catalogue]:
+    """The same, for commands that change or read items: the log is set up, and the database has been migrated."""
+    settings = load_settings(Settings)
+    logging.config.dictConfig(logging_config(settings.environment))
+    require_database(settings)
+    with opened_catalogue() as (catalogue, _, _):
+        yield catalogue

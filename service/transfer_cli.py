@@ -1,6 +1,5 @@
 """`service import` and `service export`: files of items, for a person or a script at a terminal."""
 
-import logging.config
 import os
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from service.catalogue import Catalogue
-from service.check import require_database
-from service.config import Settings, load_settings
 from service.errors import RejectedLinesError
 from service.filters import ItemFilter
-from service.log import logging_config
-from service.standalone import opened_catalogue
+from service.standalone import migrated_catalogue
 from service.transfer import Format
 
 CHUNK_BYTES = 64 * 1024
@@ -40,7 +35,7 @@ def import_file(
 
     NDJSON (an object on each line) or CSV with a header, as an export has them. Lines that are no items are listed.
     """
-    with _reading(file) as source, _catalogue() as catalogue, _progress() as progress:
+    with _reading(file) as source, migrated_catalogue() as catalogue, _progress() as progress:
         chunks = _read(source, file, progress)
         try:
             counts = catalogue.import_items(chunks, file_format or _guess_format(file), dry_run=dry_run)
@@ -59,21 +54,12 @@ def export_file(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write all items into a file, oldest first, as they are at one moment. The file is there when it is whole."""
-    with _writing(file, force=force) as target, _catalogue() as catalogue, _progress() as progress:
+    with _writing(file, force=force) as target, migrated_catalogue() as catalogue, _progress() as progress:
         task = progress.add_task("Exporting", total=None)
         for chunk in catalogue.export_items(file_format or _guess_format(file), ItemFilter()):
             with _explained(f"Cannot write {file}"):
                 target.write(chunk)
             progress.advance(task, len(chunk))
-
-
-@contextmanager
-def _catalogue() -> Iterator[Catalogue]:
-    settings = load_settings(Settings)
-    logging.config.dictConfig(logging_config(settings.environment))
-    require_database(settings)
-    with opened_catalogue() as (catalogue, _, _):
-        yield catalogue
 
 
 def _guess_format(file: str) -> Format:
