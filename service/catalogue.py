@@ -11,7 +11,7 @@ from service import crud
 from service.batch import run_batch
 from service.cache import Cached
 from service.config import DEFAULT_LIMIT
-from service.database import unhurried
+from service.database import retry_transaction, unhurried
 from service.entries import (
     ITEM_KEY_PREFIX,
     LIST_KEY,
@@ -121,7 +121,7 @@ class Catalogue(UnitOfWork):
 
         A dry run does nothing either way. No item is locked before the whole file was read.
         """
-        with unhurried(self.session) as connection:
+        with unhurried(self.session, self._hears_postgresql) as connection:
             try:
                 self._stage(connection, chunks, file_format)
                 if dry_run:
@@ -143,7 +143,7 @@ class Catalogue(UnitOfWork):
         It keeps a connection until its end, or until it is closed.
         """
         copy = {Format.NDJSON: crud.copy_ndjson, Format.CSV: crud.copy_csv}[file_format]
-        with self.sessions() as session, unhurried(session) as connection:
+        with self.sessions() as session, unhurried(session, self._hears_postgresql) as connection:
             yield from copy(connection, list(crud.matching(chosen)))
 
     def _change_item(self, item_id: int, values: Mapping[str, Any], condition: Precondition) -> ItemRead:
@@ -168,9 +168,17 @@ class Catalogue(UnitOfWork):
             with self.sessions() as session, committing(session):
                 crud.pass_over_ids(session, highest)
         created, updated = crud.write_staged_by_id(self.session)
-        created += crud.insert_staged(self.session)
+        created += retry_transaction(self._insert_staged, may_reconnect=False)
         crud.drop_staging(self.session)
         return ImportCounts(created, updated)
+
+    def _insert_staged(self) -> int:
+        with self.session.begin_nested():
+            return crud.insert_staged(self.session)
+
+    def _hears_postgresql(self) -> bool:
+        """Whether PostgreSQL has answered of late: the cache asks it for the epoch all the time."""
+        return self.cache.epoch.find() is not None
 
     def find_payload(self, key: str) -> bytes | None:
         """What the entry under `key` has to hold by PostgreSQL; None for an item that does not exist."""

@@ -3,6 +3,7 @@
 import logging
 import math
 import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -30,6 +31,8 @@ EPOCH = text(
 
 # What a server that is alive may take beyond its own statement_timeout to say that it ended the statement.
 SILENCE_SECONDS = 0.25
+# What one statement of an import may take, and one piece of an export, from a server that answers others.
+LONGEST_SILENCE_SECONDS = 900
 
 Result = TypeVar("Result")
 
@@ -39,19 +42,44 @@ class SilentServerError(psycopg.OperationalError):
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
-    """Ends when the server is silent for `patience_seconds`: one that hangs does not time its statements out itself."""
+    """Ends when the server is silent for `patience_seconds`: one that hangs does not time its statements out itself.
+
+    With `is_alive`, a server that works is not silent: its statements, and each piece of a COPY, may take longer.
+    """
 
     patience_seconds: float | None = None
+    is_alive: Callable[[], bool] | None = None
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """What psycopg does to get an answer; raises OperationalError when there is none in time."""
+        if self.is_alive is not None:
+            gen = self._watch(gen, self.is_alive)
+        elif timeout is None:
+            timeout = self.patience_seconds
         try:
-            return super().wait(gen, interval, self.patience_seconds if timeout is None else timeout)
+            return super().wait(gen, interval, timeout)
         except psycopg.OperationalError as error:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
             self.pgconn.finish()  # nobody knows what its next bytes would answer
             raise SilentServerError("PostgreSQL fell silent during a statement") from error
+
+    def _watch(self, gen: PQGen[Result], is_alive: Callable[[], bool]) -> PQGen[Result]:
+        """What `gen` does; psycopg resumes it at every interval, also when nothing came."""
+        began = heard = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                now = time.monotonic()
+                if ready or is_alive():
+                    heard = now
+                if now - heard > (self.patience_seconds or 0) or now - began > LONGEST_SILENCE_SECONDS:
+                    raise psycopg.OperationalError("PostgreSQL answers nobody")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            answer: Result = end.value
+            return answer
 
 
 def make_engine(
@@ -146,8 +174,21 @@ CONFLICTS = frozenset({"40P01", "40001"})
 TRIES = 3
 
 
-def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES) -> Result:
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether the same work, done anew, may well succeed.
+
+    An id from the sequence is taken if an import, which may name ids, has stored an item with it in the meantime.
+    """
+    cause = error.orig
+    if isinstance(cause, psycopg.errors.UniqueViolation):
+        return cause.diag.constraint_name == "item_pkey"
+    return getattr(cause, "sqlstate", None) in CONFLICTS
+
+
+def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES, may_reconnect: bool = True) -> Result:
     """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, if that was undone.
+
+    `may_reconnect=False` is for work in a savepoint: with the connection, all that was done before it is lost.
 
     It was after a conflict, and when its connection died under a statement. Not during COMMIT, which is no statement
     here: whether the work was done then, nobody knows.
@@ -156,10 +197,10 @@ def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES) -> Resu
         try:
             return work()
         except DBAPIError as error:
-            is_conflict = getattr(error.orig, "sqlstate", None) in CONFLICTS
-            if not is_conflict and not (error.statement and _is_lost(error)):
+            may_connect_anew = may_reconnect and error.statement and _is_lost(error)
+            if not is_conflict(error) and not may_connect_anew:
                 raise
-            reason = "database.conflict" if is_conflict else "database.connection_lost"
+            reason = "database.conflict" if is_conflict(error) else "database.connection_lost"
             log.warning(reason, extra={"tries": n, "error": str(error.orig)})
     return work()
 
@@ -180,24 +221,30 @@ def _is_lost(error: DBAPIError) -> bool:
     return error.connection_invalidated and not isinstance(error.orig, SilentServerError)
 
 
+# A statement that we gave up must not go on, and keep its locks, for as long as it could.
+UNHURRIED = text(
+    "SELECT set_config('statement_timeout', '0', true), set_config('client_connection_check_interval', '1s', true)"
+)
+
+
 @contextmanager
-def unhurried(session: Session) -> Iterator[psycopg.Connection[Any]]:
-    """The driver's connection, whose statements may take any time until the transaction ends.
+def unhurried(session: Session, is_alive: Callable[[], bool]) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's connection, whose statements may take long until the transaction ends, if the server `is_alive`.
 
     Errors of the driver become SQLAlchemy's, whoever used it.
     """
-    session.execute(text("SET LOCAL statement_timeout = 0"))
+    session.execute(UNHURRIED)
     connection = cast("psycopg.Connection[Any]", session.connection().connection.driver_connection)
-    patience = getattr(connection, "patience_seconds", None)
+    impatient = connection if isinstance(connection, ImpatientConnection) else None
     try:
-        if patience is not None:
-            connection.patience_seconds = None  # type: ignore[attr-defined]
+        if impatient is not None:
+            impatient.is_alive = is_alive
         yield connection
     except psycopg.Error as error:
         raise DBAPIError.instance(None, None, error, psycopg.Error) from error
     finally:
-        if patience is not None:
-            connection.patience_seconds = patience  # type: ignore[attr-defined]
+        if impatient is not None:
+            impatient.is_alive = None
 
 
 # libpq tells no code for these. "In recovery mode" is not among them: that server goes on as the same one.

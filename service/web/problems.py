@@ -14,11 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from service.database import is_conflict
 from service.errors import DatabaseUnavailableError, ServiceError
 from service.exact_json import point_to
 from service.web.refusals import AddressNotFoundError, InvalidRequestError, MalformedRequestError, UnexpectedError
@@ -98,6 +99,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http_exception)
     for trouble in DATABASE_TROUBLE:
         app.add_exception_handler(trouble, _answer_database_trouble)
+    app.add_exception_handler(IntegrityError, _answer_integrity_error)
     app.add_exception_handler(Exception, _answer_unexpected)
 
 
@@ -113,6 +115,13 @@ async def _answer_service_error(request: Request, error: Exception) -> JSONRespo
 async def _answer_database_trouble(request: Request, error: Exception) -> JSONResponse:
     log.error("database.unavailable", extra={"error": str(getattr(error, "orig", None) or error)})
     return problem(request, DatabaseUnavailableError("PostgreSQL could not do the work in time. Try again."))
+
+
+async def _answer_integrity_error(request: Request, error: Exception) -> JSONResponse:
+    """Ids that others gave out were in the way at every try; the next request gets beyond them."""
+    if isinstance(error, IntegrityError) and is_conflict(error):
+        return await _answer_database_trouble(request, error)
+    raise error
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:

@@ -19,6 +19,10 @@ from service.web.refusals import BrokenUploadError, RequestTimeoutError, Transfe
 
 log = logging.getLogger(__name__)
 
+# An upload that is slower than so many bytes per second, over so many seconds, keeps others from its place.
+PACE_BYTES = 1024
+PACE_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
@@ -43,12 +47,16 @@ def occupying(slots: BoundedSemaphore) -> Iterator[None]:
 class Upload:
     """The body in pieces, for an endpoint in a thread. Nothing is read ahead, so a fast client is slowed down.
 
-    Raises RequestTimeoutError when nothing comes for `patience_seconds`, BrokenUploadError when the client is gone.
+    Raises RequestTimeoutError when nothing comes for `patience_seconds`, or too little for PACE_SECONDS, and
+    BrokenUploadError when the client is gone.
     """
 
     def __init__(self, request: Request, *, patience_seconds: float) -> None:
         self._stream = request.stream()
         self._patience_seconds = patience_seconds
+        # Since the pace was looked at last.
+        self._waited_seconds = 0.0
+        self._received_bytes = 0
         self._key = find_key(request)
         self._fingerprint = begin_fingerprint(request)
 
@@ -56,6 +64,7 @@ class Upload:
         """What has not been read yet."""
         try:
             while chunk := from_thread.run(self._pull):
+                self._check_pace(len(chunk))
                 self._fingerprint.update(chunk)
                 yield chunk
         except TimeoutError as error:
@@ -73,8 +82,20 @@ class Upload:
         return self._fingerprint.digest()
 
     async def _pull(self) -> bytes:
+        began = anyio.current_time()
         with anyio.fail_after(self._patience_seconds):
-            return await anext(self._stream, b"")
+            chunk = await anext(self._stream, b"")
+        self._waited_seconds += anyio.current_time() - began
+        return chunk
+
+    def _check_pace(self, chunk_bytes: int) -> None:
+        """Refuse to wait on for a client that only keeps its place. While PostgreSQL is waited for, no time counts."""
+        self._received_bytes += chunk_bytes
+        if self._waited_seconds < PACE_SECONDS:
+            return
+        if self._received_bytes < PACE_SECONDS * PACE_BYTES:
+            raise RequestTimeoutError(f"Within {PACE_SECONDS:g} s less than {PACE_BYTES:,} bytes per second came.")
+        self._waited_seconds, self._received_bytes = 0.0, 0
 
 
 class PatientStream(StreamingResponse):

@@ -310,12 +310,6 @@ def test_a_service_may_require_if_match_of_every_change(client_with: ClientWith,
     assert client.post("/items/batch", json={"operations": [create]}).status_code == 200
 
 
-def test_a_batch_has_an_address_and_methods_of_its_own(client: TestClient) -> None:
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
-        answer = client.request(method, "/items/batch")
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
-
-
 def test_a_batch_is_documented_by_the_kinds_of_its_operations(app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
 

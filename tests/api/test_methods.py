@@ -9,6 +9,10 @@ from tests.factories import ItemFactory
 ALLOWED = {
     "/items/": "GET, HEAD, OPTIONS, POST",
     "/items/1": "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
+    "/items/batch": "OPTIONS, POST",
+    "/items/import": "OPTIONS, POST",
+    "/items/export": "GET, HEAD, OPTIONS",
+    "/items/changes": "GET, HEAD, OPTIONS",
     "/health/live": "GET, HEAD, OPTIONS",
     "/health/ready": "GET, HEAD, OPTIONS",
     "/metrics": "GET, HEAD, OPTIONS",
@@ -25,8 +29,16 @@ def test_options_tells_what_a_path_takes(client: TestClient, path: str, allowed:
     assert response.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize(("path", "allowed"), ALLOWED.items(), ids=ALLOWED)
-@pytest.mark.parametrize("method", ["TRACE", "NONSENSE"])
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "TRACE", "NONSENSE"]
+LACKED = [
+    (method, path, allowed)
+    for path, allowed in ALLOWED.items()
+    for method in METHODS
+    if method not in allowed.split(", ")
+]
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), LACKED)
 def test_a_method_that_a_path_lacks_is_a_problem_that_names_all_the_others(
     client: TestClient, method: str, path: str, allowed: str
 ) -> None:
@@ -42,6 +54,13 @@ def test_a_method_that_a_path_lacks_is_a_problem_that_names_all_the_others(
         "detail": f"This address takes {allowed}.",
         "instance": path,
     }
+
+
+@pytest.mark.parametrize("path", [path for path, allowed in ALLOWED.items() if "HEAD" not in allowed])
+def test_head_of_a_path_without_get_is_405_without_a_body(client: TestClient, path: str) -> None:
+    response = client.head(path)
+
+    assert (response.status_code, response.headers["Allow"], response.content) == (405, ALLOWED[path], b"")
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
