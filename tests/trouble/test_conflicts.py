@@ -53,9 +53,15 @@ def deadlock(engine: Engine, times: int, begun: Event) -> None:
         opponent.execute("SELECT pg_advisory_lock(2)")
         begun.set()
         met: set[object] = set()
-        for number in range(1, times + 1):
-            # A victim may still be seen to wait when its next try has begun.
-            wait_until(lambda: met.update(opponent.execute(WAITING)) or len(met) == number, seconds=10)  # noqa: B023
+
+        def another_waits() -> bool:
+            """Whether it is not the last victim that is still seen to wait."""
+            before = len(met)
+            met.update(opponent.execute(WAITING))
+            return len(met) > before
+
+        for _ in range(times):
+            wait_until(another_waits, seconds=10)
             opponent.execute("SELECT pg_advisory_lock(1)")
             opponent.execute("SELECT pg_advisory_unlock(1)")
 
