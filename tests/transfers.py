@@ -3,12 +3,14 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
+
+from service.config import MAX_IMPORTS
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 CSV = {"Content-Type": "text/csv"}
@@ -91,6 +93,13 @@ def uploading(url: str, content: bytes = LINE) -> Iterator[Upload]:
         yield upload
     finally:
         upload.break_off()
+
+
+def import_side_by_side(url: str) -> list[int]:
+    """The statuses of as many imports as may run at once."""
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(uploading(url)) for _ in range(MAX_IMPORTS)]
+        return [upload.finish()[0] for upload in uploads]
 
 
 @contextmanager

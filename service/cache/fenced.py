@@ -108,7 +108,6 @@ class Cache:
         self._stopping.set()
         if self._keeper is not None:
             self._keeper.join(STOP_SECONDS)
-        self.epoch.close()
 
     def read(self, key: str, load: Callable[[], bytes], decode: Callable[[bytes], Value]) -> Cached[Value]:
         """The entry under `key`, else what `load` returns, which is stored if no write can have overtaken it.
@@ -252,6 +251,8 @@ class Cache:
             else:
                 self.epoch.refresh()
             self._stopping.wait(TRUST_SECONDS / 2)
+        # Here, and not by who stops it: on a slow server it may be about to connect anew even then.
+        self.epoch.close()
 
     def _recover(self) -> None:
         suspects = self.breaker.suspects()

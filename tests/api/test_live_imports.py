@@ -11,12 +11,23 @@ import requests
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
 
+from service.config import MAX_IMPORTS
 from service.main import create_app
 from service.testing.live import LiveServer
 from service.web import streams
 from tests.factories import ItemFactory
 from tests.serving import serving
-from tests.transfers import COPYING, LINE, NDJSON, STAGED, TERMINATE_COPYING, ask, resident_bytes, uploading
+from tests.transfers import (
+    COPYING,
+    LINE,
+    NDJSON,
+    STAGED,
+    TERMINATE_COPYING,
+    ask,
+    import_side_by_side,
+    resident_bytes,
+    uploading,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -29,14 +40,8 @@ ITEM = {"name": "Ordinary", "price": 1}
 def assert_nothing_is_left(engine: Engine, url: str) -> None:
     wait_until(lambda: ask(engine, COPYING) == 0 and ask(engine, STAGED) == 0, seconds=10)
     assert requests.get(f"{url}/items/", timeout=5).json() == []
-    # As many as may run at once find their place again, which is given up after the transaction.
-    wait_until(lambda: as_many_as_may_run(url) == [200, 200], seconds=10)
-
-
-def as_many_as_may_run(url: str) -> list[int]:
-    with ExitStack() as stack:
-        uploads = [stack.enter_context(uploading(url)) for _ in range(2)]
-        return [upload.finish()[0] for upload in uploads]
+    # As many as may run at once find their place again; it is given back a moment after the transaction ended.
+    wait_until(lambda: import_side_by_side(url) == [200] * MAX_IMPORTS, seconds=5)
 
 
 def test_a_truncated_upload_imports_nothing(live_server: LiveServer, engine: Engine) -> None:

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -20,7 +20,7 @@ from service.embedded import PostgresServer
 from service.main import create_app
 from tests.databases import migrate
 from tests.serving import serving
-from tests.transfers import COPYING, LINE, NDJSON, ask, exporting, fill, uploading
+from tests.transfers import COPYING, LINE, NDJSON, ask, exporting, fill, import_side_by_side, uploading
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -142,6 +142,4 @@ def assert_nothing_is_left(place: Place) -> None:
     place.slow_down(0)
     wait_until(lambda: requests.get(f"{place.url}/items/?limit=2", timeout=5).status_code == 200, seconds=5)
     assert requests.get(f"{place.url}/items/", timeout=5).json() == []
-    with ExitStack() as stack:
-        uploads = [stack.enter_context(uploading(place.url)) for _ in range(MAX_IMPORTS)]
-        assert [upload.finish()[0] for upload in uploads] == [200] * MAX_IMPORTS
+    wait_until(lambda: import_side_by_side(place.url) == [200] * MAX_IMPORTS, seconds=5)
