@@ -12,11 +12,16 @@ import fastapi
 import psycopg
 import pytest
 import redis
+from execnet.gateway_base import MainThreadOnlyExecModel
 
 import service.testing.factories
 import service.testing.migration_runner
+import service.testing.reaper
 import service.testing.run
 from service.embedded import PostgresServer, RedisServer
+from service.testing.fork_server import ForkServer
+from service.testing.ownership import connect_admin, drop_database, list_owned
+from tests.harness.forked import forking_subprocess
 
 ROOT = Path(__file__).parents[2]
 BOOKSHOP = Path(__file__).with_name("bookshop")
@@ -32,6 +37,7 @@ STAY_LOADED = (anyio._backends._asyncio, fastapi, service.testing)  # noqa: SLF0
 Everything = tuple[set[str], dict[bytes, object], dict[str, int]]
 RunBookshop = Callable[..., pytest.RunResult]
 
+LOADED_TOO_SOON = "import sys; sys.exit(' '.join({'service', 'bookshop'} & set(sys.modules)) or None)"
 NEEDS_DATABASE = "def test_it(session): pass"
 
 
@@ -74,6 +80,13 @@ class GivenServers:
             rows = connection.execute("SELECT datname FROM pg_database WHERE datname NOT LIKE 'tpl\\_%'").fetchall()
         return {name for (name,) in rows}
 
+    def drop_kept(self) -> None:
+        """Drop what failing tests of inner runs have kept."""
+        with connect_admin(self.postgres.url()) as admin:
+            for database in list_owned(admin):
+                if "kept" in database.record:
+                    drop_database(admin, database.name)
+
     def everything(self) -> Everything:
         """What a run must leave as it was."""
         with redis.Redis.from_url(self.redis.url) as client:
@@ -87,10 +100,18 @@ class GivenServers:
 
 
 @pytest.fixture(scope="session")
-def given() -> Iterator[GivenServers]:
+def lasting_servers() -> Iterator[GivenServers]:
     """A PostgreSQL and a Redis of this worker's, used by many inner runs."""
     with PostgresServer.start() as postgres, RedisServer.start() as redis_server:
         yield GivenServers(postgres, redis_server)
+
+
+@pytest.fixture
+def given(lasting_servers: GivenServers) -> Iterator[GivenServers]:
+    """These servers, for a test that leaves them as they were: the next one counts what is there."""
+    before = lasting_servers.everything()
+    yield lasting_servers
+    assert lasting_servers.everything() == before
 
 
 @pytest.fixture
@@ -114,12 +135,31 @@ def neighbour(given: GivenServers) -> Iterator[Everything]:
             admin.execute(f"DROP DATABASE {name}")
 
 
+def forget_the_outer_run(environment: pytest.MonkeyPatch) -> None:
+    """Unset what this run was told by its environment."""
+    for name in list(os.environ):
+        if name.startswith(("PYTEST_", "TEST_")):
+            environment.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def interpreters() -> Iterator[ForkServer]:
+    """Interpreters for inner runs: forks of one that has imported what these do."""
+    with ForkServer() as forks:
+        with pytest.MonkeyPatch.context() as environment:
+            forget_the_outer_run(environment)
+            # It starts with the first, and keeps the environment of that moment.
+            done = forks.run(
+                "tests.harness.interpreter:run_code", LOADED_TOO_SOON, environment={}, directory=ROOT, timeout=60
+            )
+        assert done.returncode == 0, done.stderr
+        yield forks
+
+
 @pytest.fixture
 def inner_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The environment of an inner run: nothing of the outer one but the caches."""
-    for name in list(os.environ):
-        if name.startswith(("PYTEST_", "TEST_")):
-            monkeypatch.delenv(name)
+    forget_the_outer_run(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("SHOP_DATABASE", "SHOP_REDIS"):
@@ -138,8 +178,13 @@ def bookshop(pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def run_bookshop(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> RunBookshop:
+def run_bookshop(
+    bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch, interpreters: ForkServer
+) -> RunBookshop:
     """Run pytest in the bookshop, in this process: `run_bookshop("-n2", tests=["test_data.py"], env=...)`."""
+    subprocess = forking_subprocess(interpreters)
+    inner_environment.setattr(MainThreadOnlyExecModel, "subprocess", subprocess)
+    inner_environment.setattr(service.testing.reaper, "subprocess", subprocess)
 
     def run(*arguments: str, tests: Iterable[str] = (), env: Mapping[str, str] | None = None) -> pytest.RunResult:
         for name in tests:

@@ -1,11 +1,15 @@
 """Deleting any one commit() of the item service turns its suite red."""
 
 import ast
+import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from service.testing.fork_server import ForkServer
 from tests.harness.conftest import ROOT, GivenServers
 
 COPIED = ("service", "migrations", "tests", "pyproject.toml", "alembic.ini")
@@ -39,13 +43,13 @@ def delete_commit(path: Path, number: int) -> None:
 
 
 def copy_project(target: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", "harness", "benchmarks", "embedded")
+    """With what Python has compiled: it goes by the times of the files, which are copied too."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             # The kit's servers are a part of the package; only their tests are left out.
-            ignore = ignored if name == "tests" else shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, target / name, ignore=ignore)
+            ignored = ("harness", "benchmarks", "embedded") if name == "tests" else ()
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns(*ignored))
         else:
             shutil.copy(source, target)
 
@@ -54,22 +58,42 @@ def test_the_service_commits() -> None:
     assert {path for path, _ in find_commits()} >= {"service/unit_of_work.py"}
 
 
+@pytest.fixture
+def run_suites(
+    pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch, interpreters: ForkServer, given: GivenServers
+) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """Run the project's tests in a copy of it. What a failing one has kept on the server goes with this test."""
+    copy_project(pytester.path)
+    # The copy's packages come before those of this run, none of which the interpreter has imported.
+    inner_environment.syspath_prepend(pytester.path)
+
+    def run(*suites: str) -> "subprocess.CompletedProcess[str]":
+        return interpreters.run(
+            "tests.harness.interpreter:run_pytest",
+            *suites,
+            "-x",
+            "-q",
+            environment=os.environ | {"TEST_DATABASE_URL": given.postgres.url()},
+            directory=pytester.path,
+            timeout=110,
+        )
+
+    yield run
+    given.drop_kept()
+
+
 @pytest.mark.parametrize(("path", "number"), find_commits())
 def test_the_suite_notices(
     pytester: pytest.Pytester,
-    inner_environment: pytest.MonkeyPatch,
-    given: GivenServers,
+    run_suites: Callable[..., "subprocess.CompletedProcess[str]"],
     path: str,
     number: int,
 ) -> None:
-    copy_project(pytester.path)
-    inner_environment.setenv("PYTHONPATH", str(pytester.path))
-    inner_environment.setenv("TEST_DATABASE_URL", given.postgres.url())
     delete_commit(pytester.path / path, number)
 
-    runs = (pytester.runpytest_subprocess(*suites, "-x", "-q", timeout=110) for suites in SUITES)
-    red = next((run for run in runs if run.ret != pytest.ExitCode.OK), None)
+    runs = (run_suites(*suites) for suites in SUITES)
+    red = next((run for run in runs if run.returncode != pytest.ExitCode.OK), None)
 
     assert red is not None, "no test has noticed"
-    assert red.ret == pytest.ExitCode.TESTS_FAILED
-    assert red.parseoutcomes()["failed"] == 1
+    assert red.returncode == pytest.ExitCode.TESTS_FAILED
+    assert pytest.RunResult.parse_summary_nouns(red.stdout.splitlines())["failed"] == 1
