@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from service.embedded import RedisServer
 from tests.cache.faults import paused
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, running
 from tests.cache.workers import StartWorker
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -20,11 +20,11 @@ SCANS = text("SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname 
 
 @pytest.mark.parametrize("path", ["/items/", "/items/1"])
 def test_a_herd_on_a_cold_key_costs_at_most_a_query_per_worker(
-    database_url: str, own_redis: RedisServer, engine: Engine, path: str
+    new_server: NewServer, database_url: str, own_redis: RedisServer, engine: Engine, path: str
 ) -> None:
     # A busy machine must not look like a dead Redis: without one, reads that do not overlap do not share a query.
     patient = {"REDIS_TIMEOUT_SECONDS": "1"}
-    servers = [Server(database_url, str(own_redis.tcp_url), settings=patient) for _ in range(2)]
+    servers = [new_server(database_url, str(own_redis.tcp_url), settings=patient) for _ in range(2)]
     with engine.connect() as connection:
         before = connection.execute(SCANS).scalar_one()
     with running(*servers), ThreadPoolExecutor(HERD) as threads:

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from service.dependencies import SessionDep
 from service.embedded import PostgresServer
 from service.embedded.account import server_account
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, Server, running
 from tests.cache.proxy import Proxy
 from tests.databases import migrate
 from tests.factories import ItemFactory
@@ -174,12 +174,12 @@ def post_until(stop: Event, server: Server, thread: int) -> tuple[set[str], set[
 
 
 def test_a_restart_is_over_within_2_s_and_no_acknowledged_write_is_lost_or_doubled(
-    app_environment: dict[str, str],
+    new_server: NewServer, app_environment: dict[str, str]
 ) -> None:
     with fresh_directory() as data, ThreadPoolExecutor(4) as threads, ExitStack() as stack:
         first = stack.enter_context(PostgresServer.start(data_directory=data, port=0))
         migrate(make_url(by_tcp(first)).set(drivername="postgresql+psycopg"))
-        server = Server(by_tcp(first), app_environment["REDIS_URL"])
+        server = new_server(by_tcp(first), app_environment["REDIS_URL"])
         stack.enter_context(running(server))
         stop = Event()
         stack.callback(stop.set)
