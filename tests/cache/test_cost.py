@@ -38,6 +38,7 @@ def test_a_herd_on_a_cold_key_costs_at_most_a_query_per_worker(
     assert 1 <= queries <= 2
 
 
+@pytest.mark.slow
 def test_a_hung_redis_delays_one_read_a_little_and_a_write_a_little_more(
     start_worker: StartWorker, own_redis: RedisServer
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_hung_redis_delays_one_read_a_little_and_a_write_a_little_more(
     assert max(writes) - usual_write < 0.6
 
 
+@pytest.mark.slow
 def test_without_redis_everything_works_and_nothing_is_stored(start_worker: StartWorker) -> None:
     one, two = start_worker("redis://127.0.0.1:1"), start_worker("redis://127.0.0.1:1")
     for number in range(5):

@@ -20,7 +20,7 @@ from tests.cache.register import Register
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.db(isolation="clone"), pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone"), pytest.mark.timeout(7200)]
 
 # `tox run -e soak` asks for 100,000.
 READS = int(os.environ.get("SOAK_READS", "0"))

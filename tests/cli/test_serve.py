@@ -126,6 +126,7 @@ def test_a_hit_is_logged_with_its_request_id(configured: Terminal) -> None:
     assert {event.get("request_id") for event in events if event.get("path") == "/items/"} == {"f" * 32}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -145,6 +146,7 @@ def read_anew(url: str, *, times: int) -> None:
         requests.get(f"{url}/items/", timeout=5).raise_for_status()
 
 
+@pytest.mark.slow
 def test_counters_add_up_over_the_workers_of_past_and_present(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -161,6 +163,7 @@ def test_counters_add_up_over_the_workers_of_past_and_present(configured: Termin
     assert sum(number for name, number in counts.items() if name.startswith("reads ")) == 20
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2", REDIS_URL="redis://127.0.0.1:1")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -181,6 +184,7 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
     wait_until(lambda: without_redis() == 0, seconds=10)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2", TMPDIR=str(configured.directory))
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -206,6 +210,7 @@ def locked_item(engine: Engine) -> Iterator[int]:
         yield item.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "kill"),
     [
@@ -274,6 +279,7 @@ def halted(server: PostgresServer) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str) -> None:
     with PostgresServer.start() as postgres:

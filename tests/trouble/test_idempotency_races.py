@@ -18,7 +18,7 @@ from tests.cache.proxy import Proxy
 from tests.databases import migrate
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 BODY = b'{"name": "Kettle", "price": 34.9}'
 HEADERS = {"Idempotency-Key": "one", "Content-Type": "application/json"}

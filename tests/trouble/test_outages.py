@@ -125,6 +125,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced_unseen(client: Test
     assert client.post("/items/", json=KETTLE).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_get_whose_server_falls_silent_is_503_and_not_asked_again(client_on: ClientOn) -> None:
     with PostgresServer.start(port=0) as server, Proxy.to(server.port) as network, ThreadPoolExecutor(1) as thread:
         url = make_url(by_tcp(server)).set(drivername="postgresql+psycopg")
@@ -173,6 +174,7 @@ def post_until(stop: Event, server: Server, thread: int) -> tuple[set[str], set[
     return acknowledged, statuses, longest
 
 
+@pytest.mark.slow
 def test_a_restart_is_over_within_2_s_and_no_acknowledged_write_is_lost_or_doubled(
     new_server: NewServer, app_environment: dict[str, str]
 ) -> None:
