@@ -3,14 +3,17 @@
 import ast
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from service.testing.fork_server import ForkServer
 from tests.harness.conftest import ROOT, GivenServers
+
+if TYPE_CHECKING:
+    import subprocess
 
 COPIED = ("service", "migrations", "tests", "pyproject.toml", "alembic.ini")
 # The kit commits for the tests' sake, and the embedded servers have nothing to commit.
