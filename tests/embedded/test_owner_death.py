@@ -15,6 +15,8 @@ from service.embedded import RedisServer
 from service.embedded.account import server_account
 from tests.embedded.owner_process import eventually, is_running, parent_of, scratches
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -93,6 +93,7 @@ def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> No
     assert not Path("relative").exists()
 
 
+@pytest.mark.slow
 def test_many_first_starts_at_once_make_one_template(owner: Callable[..., Owner], open_directory: Path) -> None:
     script = "with PostgresServer.start() as server: say(server.version)"
     workers = [owner(script, XDG_CACHE_HOME=str(open_directory)) for _ in range(4)]
@@ -104,6 +105,7 @@ def test_many_first_starts_at_once_make_one_template(owner: Callable[..., Owner]
     assert not list(open_directory.glob("item-service/.*"))
 
 
+@pytest.mark.slow
 def test_another_way_to_make_clusters_makes_another_template(owner: Callable[..., Owner], open_directory: Path) -> None:
     script = """
 from service.embedded import cluster
@@ -117,6 +119,7 @@ with PostgresServer.start():
     assert len(list(open_directory.glob("item-service/*-cluster-*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_strict_umask_does_not_shut_the_servers_out(owner: Callable[..., Owner], open_directory: Path) -> None:
     script = "os.umask(0o077)\nwith PostgresServer.start(), RedisServer.start(): say('up')"
 

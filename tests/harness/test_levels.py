@@ -15,6 +15,7 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
     assert given.keys() == keys
 
 
+@pytest.mark.slow
 def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(run_bookshop: RunBookshop) -> None:
     result = run_bookshop("-n2", "--db-report", tests=["test_levels.py"])
 

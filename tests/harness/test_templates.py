@@ -172,6 +172,7 @@ def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
     assert admin.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [name]).fetchone() == (True,)
 
 
+@pytest.mark.slow
 def test_a_template_that_somebody_is_connected_to_names_the_visitor(
     make_template: MakeTemplate, admin: Admin, given: GivenServers
 ) -> None:
