@@ -16,8 +16,9 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 import service.models  # noqa: F401  # fills the metadata
-from service.config import ConfigurationError, DatabaseSettings, load_settings, mask_url
+from service.config import ConfigurationError, DatabaseSettings, load_settings
 from service.database import make_engine
+from service.urls import mask_url
 
 # The key of the lock is any number that nobody else uses in this database.
 ADVISORY_LOCK_KEY = 7_274_502_311

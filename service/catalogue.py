@@ -11,7 +11,7 @@ from service import crud
 from service.batch import run_batch
 from service.cache import Cached
 from service.config import DEFAULT_LIMIT
-from service.database import retry_transaction, unhurried
+from service.database import unhurried
 from service.entries import (
     ITEM_KEY_PREFIX,
     LIST_KEY,
@@ -29,6 +29,7 @@ from service.filters import ItemFilter, ItemPosition, ListQuery
 from service.models import Item, ItemChange
 from service.operations import ChangeOperation, CreateOperation, OperationResult
 from service.preconditions import UNCONDITIONAL, Precondition
+from service.retries import retry_transaction
 from service.schemas import ItemPatch, ItemRead, ItemWrite
 from service.transfer import MAX_REPORTED_LINES, Format, ImportCounts, Intake, read_records
 from service.unit_of_work import UnitOfWork, committing, retried

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from service.cache import COMMANDS, rehearse
-from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings, mask_url
+from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings
 from service.database import describe_schema_lag, find_schema_revision, make_engine
 from service.entries import item_key
 from service.redis_client import make_redis
+from service.urls import mask_url
 
 OLDEST_POSTGRES = 14
 OLDEST_REDIS = (6, 2)

@@ -1,6 +1,5 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
-import logging
 import math
 import select
 import time
@@ -17,8 +16,6 @@ from sqlalchemy.orm import sessionmaker
 from sqlmodel import Session
 
 from service.config import DatabaseSettings
-
-log = logging.getLogger(__name__)
 
 # The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so they compare as text.
 SCHEMA_REVISION = "20261125_03"
@@ -167,58 +164,6 @@ def _limit_patience(engine: Engine, seconds: float) -> None:
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions that take a connection at their first statement, and whose rows stay readable after the commit."""
     return sessionmaker(engine, class_=Session, expire_on_commit=False)
-
-
-# The victim of a deadlock, and of a conflict under REPEATABLE READ: PostgreSQL has undone all of its transaction.
-CONFLICTS = frozenset({"40P01", "40001"})
-TRIES = 3
-
-
-def is_conflict(error: DBAPIError) -> bool:
-    """Whether the same work, done anew, may well succeed.
-
-    An id from the sequence is taken if an import, which may name ids, has stored an item with it in the meantime.
-    """
-    cause = error.orig
-    if isinstance(cause, psycopg.errors.UniqueViolation):
-        return cause.diag.constraint_name == "item_pkey"
-    return getattr(cause, "sqlstate", None) in CONFLICTS
-
-
-def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES, may_reconnect: bool = True) -> Result:
-    """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, if that was undone.
-
-    `may_reconnect=False` is for work in a savepoint: with the connection, all that was done before it is lost.
-
-    It was after a conflict, and when its connection died under a statement. Not during COMMIT, which is no statement
-    here: whether the work was done then, nobody knows.
-    """
-    for n in range(1, tries):
-        try:
-            return work()
-        except DBAPIError as error:
-            may_connect_anew = may_reconnect and error.statement and _is_lost(error)
-            if not is_conflict(error) and not may_connect_anew:
-                raise
-            reason = "database.conflict" if is_conflict(error) else "database.connection_lost"
-            log.warning(reason, extra={"tries": n, "error": str(error.orig)})
-    return work()
-
-
-def retry_lost_connection(read: Callable[[], Result]) -> Result:
-    """What `read` returns, which changes nothing; run once more if its connection dies."""
-    try:
-        return read()
-    except DBAPIError as error:
-        if not _is_lost(error):
-            raise
-        log.warning("database.connection_lost", extra={"error": str(error.orig)})
-    return read()
-
-
-def _is_lost(error: DBAPIError) -> bool:
-    """Whether the connection died. Not if the server fell silent: to wait again would take too long."""
-    return error.connection_invalidated and not isinstance(error.orig, SilentServerError)
 
 
 # A statement that we gave up must not go on, and keep its locks, for as long as it could.

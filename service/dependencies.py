@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.catalogue import Catalogue
-from service.database import TRIES
 from service.errors import MalformedPreconditionError, PreconditionRequiredError
 from service.preconditions import TAGS, UNCONDITIONAL, Precondition, Tags, parse_if_match, parse_if_none_match
 from service.redis_client import Client
+from service.retries import TRIES
 from service.web import idempotency
 from service.web.idempotency import Claim
 from service.web.streams import Transfers

@@ -15,8 +15,9 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from service.config import RedisHosts, Settings, split_hosts
+from service.config import Settings
 from service.redis_cluster import LazyCluster
+from service.urls import RedisHosts, split_hosts
 
 Command = tuple[bytes | str | int, ...]
 Address = tuple[str, int]

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+import uvicorn._subprocess
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
@@ -99,11 +100,22 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         with TemporaryDirectory(prefix="item-service-metrics-") as shared:
             # Where the workers, which do not run yet, add up what they count.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            _fork_workers()
             Supervisor(config, sockets=[listener]).run()
         return
     # uvicorn handles them while it serves, and raises them again afterwards.
     exit_on_signals(0, within_seconds=cleanup_seconds)
     Server(config).run(sockets=[listener])
+
+
+def _fork_workers() -> None:
+    """Let uvicorn make workers as Python 3.14 makes processes: as forks of one that has imported the application.
+
+    One that has died is replaced without the second that imports take, and all share the memory of these.
+    """
+    if sys.platform == "linux":
+        multiprocessing.set_forkserver_preload(["service.workers"])
+        uvicorn._subprocess.spawn = multiprocessing.get_context("forkserver")  # type: ignore[assignment]  # noqa: SLF001
 
 
 class Supervisor(Multiprocess):
@@ -117,12 +129,16 @@ class Supervisor(Multiprocess):
             # The worker has its own copy. With ours open, nobody would notice that a worker dies while it is asked
             # whether it lives, and the answer be waited for in vain.
             process.child_conn.close()
+        # With those of the last time, whom a signal may have ended since.
+        before = self._pids() | self._counted
         super().keep_subprocess_alive()
-        alive = frozenset(process.pid for process in self.processes)
+        self._counted = self._pids()
         forget: Any = mark_process_dead  # untyped
-        for pid in self._counted - alive:
+        for pid in before - self._counted:
             forget(pid)
-        self._counted = alive
+
+    def _pids(self) -> frozenset[int | None]:
+        return frozenset(process.pid for process in self.processes)
 
 
 class Server(uvicorn.Server):

@@ -12,8 +12,8 @@ from sqlmodel import Session
 
 from service import crud
 from service.cache import Cache
-from service.database import TRIES, retry_lost_connection, retry_transaction
 from service.errors import DatabaseUnavailableError, IdempotencyKeyInUseError, IdempotencyKeyReusedError
+from service.retries import TRIES, retry_lost_connection, retry_transaction
 from service.web.idempotency import Answer, Claim
 
 Arguments = ParamSpec("Arguments")

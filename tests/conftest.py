@@ -10,7 +10,7 @@ from service import database
 from service.config import DatabaseSettings, Settings
 from service.testing.worker import EngineFactory
 
-pytest_plugins = ["tests.databases", "tests.api.lists", "tests.api.following"]
+pytest_plugins = ["tests.databases", "tests.api.lists", "tests.api.following", "tests.cache.fleet"]
 
 
 def pytest_configure() -> None:

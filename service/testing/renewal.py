@@ -5,7 +5,7 @@ changed: rows of ordinary tables are put back; whatever else it was, a setting, 
 dropped. Counters are complete when the sessions that they count have ended.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -35,7 +35,11 @@ _SEQUENCES = """
 SELECT c.oid, nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'S'
 """
 # Neither triggers nor the order of references matter to rows that were valid before.
-_EMPTY = sql.SQL("BEGIN; SET LOCAL session_replication_role = replica; TRUNCATE ONLY {}")
+_BEGIN = sql.SQL("BEGIN; SET LOCAL session_replication_role = replica")
+# TRUNCATE makes new files, for indexes too: where there is little, DELETE takes a tenth of the time.
+_TRUNCATE = sql.SQL("TRUNCATE ONLY {}")
+_DELETE = sql.SQL("DELETE FROM ONLY {}")
+_LARGE = "SELECT oid FROM unnest(%s::oid[]) AS changed (oid) WHERE pg_relation_size(oid) > 65536"
 _STANDS_AT = sql.SQL("SELECT last_value, is_called FROM {}")
 _REFERENCES = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f'"
 
@@ -80,20 +84,25 @@ class Blueprint:
             if not changed <= self.tables.keys():
                 return None
             if changed:
-                self._put_rows_back(connection, self._add_referring(changed))
+                self._put_rows_back(connection, changed)
             connection.execute(self.sequences)
             # Our own changes are not to be taken for the next test's.
             return _read_counters(connection) if changed else before
 
-    def _put_rows_back(self, connection: Connection, oids: Iterable[int]) -> None:
-        names = sql.SQL(", ").join(self.tables[oid] for oid in oids)
-        connection.execute(_EMPTY.format(names))
-        for oid in oids:
+    def _put_rows_back(self, connection: Connection, changed: set[int]) -> None:
+        large = self._add_referring({oid for (oid,) in connection.execute(_LARGE, [list(changed)]).fetchall()})
+        connection.execute(sql.SQL("; ").join([_BEGIN, *self._empty(changed - large, large)]))
+        for oid in changed | large:
             if content := self.rows.get(oid):
                 statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(self.tables[oid])
                 with connection.cursor().copy(statement) as copy:
                     copy.write(content)
         connection.execute("COMMIT; SELECT pg_stat_force_next_flush()")
+
+    def _empty(self, small: set[int], large: set[int]) -> Iterator[sql.Composed]:
+        yield from (_DELETE.format(self.tables[oid]) for oid in small)
+        if large:
+            yield _TRUNCATE.format(sql.SQL(", ").join(self.tables[oid] for oid in large))
 
     def _add_referring(self, oids: set[int]) -> set[int]:
         """PostgreSQL truncates a table only together with those that refer to it."""

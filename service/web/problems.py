@@ -19,9 +19,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from service.database import is_conflict
 from service.errors import DatabaseUnavailableError, ServiceError
 from service.exact_json import point_to
+from service.retries import is_conflict
 from service.web.refusals import AddressNotFoundError, InvalidRequestError, MalformedRequestError, UnexpectedError
 
 log = logging.getLogger(__name__)

@@ -2,14 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+import pytest
+
+from service.testing.fork_server import ForkedProcess, ForkServer
 from tests.servers import free_port
 from tests.waiting import wait_until
 
@@ -20,18 +22,23 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """One process of the service, listening on `port`."""
 
+    fork_server: ForkServer
     database_url: str
     redis_url: str
     port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkedProcess | None = None
 
     def start(self) -> None:
         """Start the process and return when it answers."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "service.main:app", "--port", str(self.port), "--log-level", "error"],
-            cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, **self.settings},
+        self.process = self.fork_server.start(
+            "uvicorn.main:main",
+            *("service.main:app", "--port", str(self.port), "--log-level", "error"),
+            directory=ROOT,
+            environment={**os.environ, "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, **self.settings},
+            stdout=1,
+            stderr=2,
+            imports=["service.main"],
         )
         wait_until(self.answers, seconds=30)
 
@@ -62,6 +69,15 @@ def ask(connection: HTTPConnection, method: str, path: str, body: str | None = N
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+NewServer = Callable[..., Server]
+
+
+@pytest.fixture
+def new_server(fork_server: ForkServer) -> NewServer:
+    """Makes servers: `new_server(database_url, redis_url, settings={...})`."""
+    return partial(Server, fork_server)
 
 
 @contextmanager

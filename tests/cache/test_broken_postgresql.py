@@ -23,7 +23,7 @@ from tests.cache.workers import WATCHED, running_worker
 from tests.databases import migrate
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 REPLICATES = {"wal_level": "replica", "max_wal_senders": "2"}
 # A backup that is started so ends its recovery where the backup ended, and becomes a primary on a timeline of its own.

@@ -62,6 +62,7 @@ def test_a_restart_from_a_snapshot_of_before_a_write_brings_nothing_stale(
             assert worker.read() == "new"
 
 
+@pytest.mark.slow
 def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale(
     start_worker: StartWorker, build: Wheel
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale
         assert worker.warm() == "new"
 
 
+@pytest.mark.slow
 def test_a_write_while_redis_is_stopped_is_seen_after_it_goes_on(
     start_worker: StartWorker, own_redis: RedisServer
 ) -> None:

@@ -8,7 +8,7 @@ from service.cache_cli import app
 from service.config import ConfigurationError
 from service.embedded import RedisServer
 from service.entries import item_key
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, running
 from tests.cache.workers import WATCHED, StartWorker
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -50,8 +50,8 @@ def test_clear_voids_every_entry(start_worker: StartWorker) -> None:
     assert worker.look().source == "stored"
 
 
-def test_stats_adds_up_what_servers_counted(database_url: str, own_redis: RedisServer) -> None:
-    servers = Server(database_url, str(own_redis.tcp_url)), Server(database_url, str(own_redis.tcp_url))
+def test_stats_adds_up_what_servers_counted(new_server: NewServer, database_url: str, own_redis: RedisServer) -> None:
+    servers = [new_server(database_url, str(own_redis.tcp_url)) for _ in range(2)]
     with running(*servers):
         for server in servers:
             for _ in range(5):

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from service.embedded import RedisServer
 from tests.cache.faults import paused
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, running
 from tests.cache.workers import StartWorker
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -20,11 +20,11 @@ SCANS = text("SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname 
 
 @pytest.mark.parametrize("path", ["/items/", "/items/1"])
 def test_a_herd_on_a_cold_key_costs_at_most_a_query_per_worker(
-    database_url: str, own_redis: RedisServer, engine: Engine, path: str
+    new_server: NewServer, database_url: str, own_redis: RedisServer, engine: Engine, path: str
 ) -> None:
     # A busy machine must not look like a dead Redis: without one, reads that do not overlap do not share a query.
     patient = {"REDIS_TIMEOUT_SECONDS": "1"}
-    servers = [Server(database_url, str(own_redis.tcp_url), settings=patient) for _ in range(2)]
+    servers = [new_server(database_url, str(own_redis.tcp_url), settings=patient) for _ in range(2)]
     with engine.connect() as connection:
         before = connection.execute(SCANS).scalar_one()
     with running(*servers), ThreadPoolExecutor(HERD) as threads:
@@ -38,6 +38,7 @@ def test_a_herd_on_a_cold_key_costs_at_most_a_query_per_worker(
     assert 1 <= queries <= 2
 
 
+@pytest.mark.slow
 def test_a_hung_redis_delays_one_read_a_little_and_a_write_a_little_more(
     start_worker: StartWorker, own_redis: RedisServer
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_hung_redis_delays_one_read_a_little_and_a_write_a_little_more(
     assert max(writes) - usual_write < 0.6
 
 
+@pytest.mark.slow
 def test_without_redis_everything_works_and_nothing_is_stored(start_worker: StartWorker) -> None:
     one, two = start_worker("redis://127.0.0.1:1"), start_worker("redis://127.0.0.1:1")
     for number in range(5):

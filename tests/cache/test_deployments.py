@@ -16,7 +16,7 @@ from tests.cache.faults import kill, redis_at
 from tests.cache.workers import WATCHED, StartWorker
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.db(isolation="clone"), on_every_build]
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone"), on_every_build]
 
 ENTRY = item_key(WATCHED)
 

@@ -74,6 +74,7 @@ with running_worker(sys.argv[1], sys.argv[2]) as worker:
 """
 
 
+@pytest.mark.slow
 def test_a_writer_killed_between_commit_and_unfence_leaves_nothing_stale(
     start_worker: StartWorker, database_url: str, own_redis: RedisServer
 ) -> None:

@@ -10,7 +10,7 @@ from tests.cache.faults import ending, is_loading, kill, redis_at, snapshots, st
 from tests.cache.workers import StartWorker
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 
 def test_a_redis_that_is_loading_is_passed_by_until_it_has_loaded(start_worker: StartWorker, build: Wheel) -> None:

@@ -13,6 +13,7 @@ CUT = Model(monotone=False)
 ONE_PROCESS = Model(same_process=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "faults", "readers", "writers"),
     [

@@ -13,24 +13,24 @@ import redis
 from service.embedded import RedisServer
 from service.embedded.binaries import Wheel
 from tests.cache.faults import kill, snapshots, start_again
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, Server, running
 from tests.cache.proxy import Proxy
 from tests.cache.register import Register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.db(isolation="clone"), pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone"), pytest.mark.timeout(7200)]
 
 # `tox run -e soak` asks for 100,000.
 READS = int(os.environ.get("SOAK_READS", "0"))
-SECONDS = 10
+SECONDS = 4
 
 
-def test_no_read_is_older_than_an_answered_write(database_url: str, build: Wheel) -> None:
+def test_no_read_is_older_than_an_answered_write(new_server: NewServer, database_url: str, build: Wheel) -> None:
     with snapshots() as directory, Faults(directory, build) as faults, Proxy.to(faults.port) as proxy:
-        behind_proxy = Server(database_url, f"redis://127.0.0.1:{proxy.port}")
-        direct = Server(database_url, f"redis://127.0.0.1:{faults.port}")
+        behind_proxy = new_server(database_url, f"redis://127.0.0.1:{proxy.port}")
+        direct = new_server(database_url, f"redis://127.0.0.1:{faults.port}")
         with running(behind_proxy, direct):
             ills: list[Callable[[], None]] = [
                 *faults.of_redis,

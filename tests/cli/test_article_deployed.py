@@ -16,7 +16,7 @@ from tests.cli.conftest import Terminal, serve
 KEY = "all_items_cache"
 WIDGET = {"name": "Widget", "description": "Größe 👍🏽", "price": 10.99}
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 
 @pytest.fixture

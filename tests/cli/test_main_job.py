@@ -7,7 +7,7 @@ from service.schemas import ItemWrite
 from service.seed import generate_items
 from tests.cli.conftest import Terminal, serve
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 ITEMS = 100_000
 SAMPLE = range(0, ITEMS, 4_999)

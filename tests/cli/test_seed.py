@@ -71,6 +71,7 @@ def test_seed_on_a_database_behind_head_says_what_to_run(configured: Terminal, e
     assert "alembic upgrade head" in told.stderr
 
 
+@pytest.mark.slow
 def test_a_seed_may_take_longer_than_the_statement_of_a_request(configured: Terminal, engine: Engine) -> None:
     told = configured.run("seed", "--items", "20000", STATEMENT_TIMEOUT_MS="200", LOCK_TIMEOUT_MS="100")
 

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
@@ -34,8 +34,10 @@ def autocommit(engine: Engine) -> Connection:
 
 
 def workers_of(server: Running) -> set[int]:
-    """The processes that serve."""
-    return {pid for pid, parent, args in processes() if parent == server.process.pid and "spawn_main" in args}
+    """The processes that serve: forks of one that the server has started."""
+    running = list(processes())
+    forked_from = {pid for pid, parent, args in running if parent == server.process.pid and "forkserver" in args}
+    return {pid for pid, parent, _ in running if parent in forked_from}
 
 
 def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, empty_database: URL) -> None:
@@ -124,6 +126,7 @@ def test_a_hit_is_logged_with_its_request_id(configured: Terminal) -> None:
     assert {event.get("request_id") for event in events if event.get("path") == "/items/"} == {"f" * 32}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -143,6 +146,7 @@ def read_anew(url: str, *, times: int) -> None:
         requests.get(f"{url}/items/", timeout=5).raise_for_status()
 
 
+@pytest.mark.slow
 def test_counters_add_up_over_the_workers_of_past_and_present(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -159,6 +163,7 @@ def test_counters_add_up_over_the_workers_of_past_and_present(configured: Termin
     assert sum(number for name, number in counts.items() if name.startswith("reads ")) == 20
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2", REDIS_URL="redis://127.0.0.1:1")
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
@@ -179,14 +184,15 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
     wait_until(lambda: without_redis() == 0, seconds=10)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
     server, url = serve(configured, "--workers", "2", TMPDIR=str(configured.directory))
     wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
-    workers = workers_of(server)
+    family = workers_of(server) | {pid for pid, parent, _ in processes() if parent == server.process.pid}
 
     server.process.kill()
 
-    wait_until(lambda: workers.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
+    wait_until(lambda: family.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
     assert list(configured.directory.glob("item-service-metrics-*")) == []
@@ -204,20 +210,32 @@ def locked_item(engine: Engine) -> Iterator[int]:
         yield item.id
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "kill"),
+    [
+        pytest.param("1", os.kill, id="one process"),
+        pytest.param("2", os.kill, id="two workers"),
+        pytest.param("2", os.killpg, id="all of its processes at once"),
+    ],
+)
 @pytest.mark.usefixtures("session")
-def test_sigterm_lets_a_running_request_end(configured: Terminal, engine: Engine, workers: str) -> None:
+def test_sigterm_lets_a_running_request_end(
+    configured: Terminal, engine: Engine, workers: str, kill: Callable[[int, int], None]
+) -> None:
     server, url = serve(configured, "--workers", workers, LOCK_TIMEOUT_MS="1900")
     with ThreadPoolExecutor() as threads, autocommit(engine) as observer:
         with locked_item(engine) as item_id:
             body = {"name": "changed", "price": 1}
             answer = threads.submit(requests.put, f"{url}/items/{item_id}", json=body, timeout=20)
             wait_until(lambda: observer.scalar(WAITING), seconds=30)
-            server.process.terminate()
+            family = workers_of(server)
+            kill(server.process.pid, signal.SIGTERM)
             server.await_output("Shutting down")
 
         assert answer.result().json()["name"] == "changed"
     assert server.process.wait(timeout=15) == 0
+    assert family.isdisjoint(pid for pid, _, _ in processes())
     assert "Traceback" not in server.output
 
 
@@ -261,6 +279,7 @@ def halted(server: PostgresServer) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str) -> None:
     with PostgresServer.start() as postgres:

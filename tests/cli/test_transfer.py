@@ -61,6 +61,7 @@ def test_import_creates_and_replaces_and_voids_what_was_cached(
     assert redis_client.keys("*_cache*") == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_standard_input_says_what_it_would_do(configured: Terminal, engine: Engine) -> None:
     told = run_shell(configured, "printf 'price,name\n1,A\n' | $SERVICE import - --format csv --dry-run")
 
@@ -147,6 +148,7 @@ def test_an_unknown_format_is_a_usage_error(configured: Terminal) -> None:
     assert files(configured) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_file(configured: Terminal) -> None:
     ItemFactory.create_batch(20, description="x" * 5000)
 
@@ -159,6 +161,7 @@ def test_a_full_disk_leaves_no_half_file(configured: Terminal) -> None:
     assert files(configured) == []
 
 
+@pytest.mark.slow
 def test_a_reader_of_standard_output_may_leave_early(configured: Terminal) -> None:
     ItemFactory.create_batch(50, description="x" * 10_000)
 

@@ -17,6 +17,8 @@ from service.embedded import PostgresServer
 from tests.cli.conftest import Running, Terminal, processes
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SERVING = "Application startup complete"
 INTERRUPTED, INTERRUPTED_TWICE, TERMINATED = [signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]
 

@@ -7,6 +7,7 @@ import pytest
 from tests.cli.conftest import Terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["{python} -m service", "{folder}/service"])
 def test_help_lists_every_command(terminal: Terminal, command: str) -> None:
     told = terminal.paste(command.format(python=terminal.python, folder=Path(terminal.python).parent) + " --help")

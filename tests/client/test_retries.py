@@ -98,6 +98,7 @@ def test_no_try_begins_after_the_time_that_all_of_them_have(gateway: Gateway) ->
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
 def test_the_wait_that_the_service_asks_for_is_kept(shaky: ItemClient, gateway: Gateway, *, as_date: bool) -> None:
     in_two_seconds = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)

@@ -92,6 +92,8 @@ def copies(given: GivenServers) -> Iterator[Copies]:
         ["INSERT INTO parent (name) VALUES ('three')"],
         ["UPDATE parent SET name = 'uno'", "DELETE FROM child"],
         ['INSERT INTO "Empty one" SELECT generate_series(1, 1000)'],
+        ["INSERT INTO parent (name) SELECT repeat('x', 200) FROM generate_series(1, 1000)"],
+        ["INSERT INTO child (parent_id) SELECT 1 FROM generate_series(1, 10000)", "DELETE FROM parent WHERE id = 2"],
         ["BEGIN", "INSERT INTO child (parent_id) VALUES (1)", "ROLLBACK"],
         ["SELECT nextval('child_id_seq')"],
         ["SET session_replication_role = replica", "DELETE FROM parent"],

@@ -39,6 +39,7 @@ def count_runners(engine: Engine) -> int:
         return int(connection.execute(RUNNERS).scalar_one())
 
 
+@pytest.mark.slow
 def test_one_runner_tells_what_it_did_and_the_next_finds_nothing_to_do(empty_engine: Engine, alembic: Alembic) -> None:
     status, output, errors = alembic("upgrade", "head", url=empty_engine.url, typed=True).finish()
     second = alembic("upgrade", "head", url=empty_engine.url).finish()
@@ -49,6 +50,7 @@ def test_one_runner_tells_what_it_did_and_the_next_finds_nothing_to_do(empty_eng
     assert revisions(empty_engine) == [SCHEMA_REVISION]
 
 
+@pytest.mark.slow
 def test_eight_runners_at_once_all_succeed_and_one_of_them_migrates(empty_engine: Engine, alembic: Alembic) -> None:
     runners = [alembic("upgrade", "head", url=empty_engine.url) for _ in range(8)]
 

@@ -16,7 +16,7 @@ from service.cache import Cache, Fence
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 # Whoever writes an item takes two locks, one after the other.
 TWO_LOCKS = text(

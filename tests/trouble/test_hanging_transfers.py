@@ -23,7 +23,7 @@ from tests.serving import serving
 from tests.transfers import COPYING, LINE, NDJSON, ask, exporting, fill, import_side_by_side, uploading
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 DEADLINE_SECONDS = 5
 SLOW_INSERTS = """

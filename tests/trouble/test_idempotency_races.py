@@ -13,12 +13,12 @@ import requests
 from sqlalchemy import URL, Connection, Engine, make_url, text
 
 from service.embedded import PostgresServer
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, Server, running
 from tests.cache.proxy import Proxy
 from tests.databases import migrate
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 BODY = b'{"name": "Kettle", "price": 34.9}'
 HEADERS = {"Idempotency-Key": "one", "Content-Type": "application/json"}
@@ -57,11 +57,11 @@ def count_items(engine: Engine) -> int:
 
 
 @pytest.fixture
-def servers(app_environment: dict[str, str]) -> Iterator[tuple[Server, Server]]:
+def servers(new_server: NewServer, app_environment: dict[str, str]) -> Iterator[tuple[Server, Server]]:
     """Two processes of the service on this test's database."""
     environment = dict(app_environment)
     urls = environment.pop("DATABASE_URL"), environment.pop("REDIS_URL")
-    pair = Server(*urls, settings=environment), Server(*urls, settings=environment)
+    pair = new_server(*urls, settings=environment), new_server(*urls, settings=environment)
     with running(*pair):
         yield pair
 
@@ -185,11 +185,13 @@ SLOW_COMMIT = """
 """
 
 
-def test_a_commit_whose_answer_is_lost_is_503_and_the_repeat_gets_the_answer(app_environment: dict[str, str]) -> None:
+def test_a_commit_whose_answer_is_lost_is_503_and_the_repeat_gets_the_answer(
+    new_server: NewServer, app_environment: dict[str, str]
+) -> None:
     with PostgresServer.start(port=0) as postgres, Proxy.to(postgres.port) as network:
         url = make_url(postgres.url()).set(drivername="postgresql+psycopg")
         migrate(url)
-        server = Server(by_tcp(url, network), app_environment["REDIS_URL"])
+        server = new_server(by_tcp(url, network), app_environment["REDIS_URL"])
         with (
             running(server),
             psycopg.connect(postgres.url(), autocommit=True) as opponent,

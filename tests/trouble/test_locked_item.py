@@ -11,7 +11,7 @@ from service.testing.live import LiveServer
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 CHANGED = {"name": "Changed", "price": 1}
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from service.dependencies import SessionDep
 from service.embedded import PostgresServer
 from service.embedded.account import server_account
-from tests.cache.fleet import Server, running
+from tests.cache.fleet import NewServer, Server, running
 from tests.cache.proxy import Proxy
 from tests.databases import migrate
 from tests.factories import ItemFactory
@@ -125,6 +125,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced_unseen(client: Test
     assert client.post("/items/", json=KETTLE).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_get_whose_server_falls_silent_is_503_and_not_asked_again(client_on: ClientOn) -> None:
     with PostgresServer.start(port=0) as server, Proxy.to(server.port) as network, ThreadPoolExecutor(1) as thread:
         url = make_url(by_tcp(server)).set(drivername="postgresql+psycopg")
@@ -173,13 +174,14 @@ def post_until(stop: Event, server: Server, thread: int) -> tuple[set[str], set[
     return acknowledged, statuses, longest
 
 
+@pytest.mark.slow
 def test_a_restart_is_over_within_2_s_and_no_acknowledged_write_is_lost_or_doubled(
-    app_environment: dict[str, str],
+    new_server: NewServer, app_environment: dict[str, str]
 ) -> None:
     with fresh_directory() as data, ThreadPoolExecutor(4) as threads, ExitStack() as stack:
         first = stack.enter_context(PostgresServer.start(data_directory=data, port=0))
         migrate(make_url(by_tcp(first)).set(drivername="postgresql+psycopg"))
-        server = Server(by_tcp(first), app_environment["REDIS_URL"])
+        server = new_server(by_tcp(first), app_environment["REDIS_URL"])
         stack.enter_context(running(server))
         stop = Event()
         stack.callback(stop.set)

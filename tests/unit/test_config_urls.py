@@ -3,9 +3,10 @@
 import pytest
 from redis import Redis
 
-from service.config import RedisHosts, Settings, load_settings, split_hosts
+from service.config import Settings, load_settings
 from service.database import make_engine
 from service.redis_client import make_redis
+from service.urls import RedisHosts, split_hosts
 from tests.unit.conftest import DATABASE_URL, SECRET, Environment, problems
 
 

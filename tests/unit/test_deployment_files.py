@@ -51,7 +51,7 @@ def test_the_quick_start_begins_with_two_blocks_of_one_line_each() -> None:
 
     assert [len(first.splitlines()), len(second.splitlines())] == [1, 1]
     assert first.endswith(" tox run -e up\n")
-    assert second.endswith(" tox run -e integration\n")
+    assert second.endswith(" tox run -e integration,slow\n")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from service.config import Settings, mask_url
+from service.config import Settings
 from service.database import make_engine
+from service.urls import mask_url
 
 SECRET = "hunter2"  # noqa: S105  # what must not be seen
 DATABASE_URL = f"postgresql://user:{SECRET}@db.example:5432/items"
