@@ -237,9 +237,7 @@ def test_no_search_is_a_syntax_error(client: TestClient, query: str) -> None:
     assert client.get("/items/", params={"q": query}).status_code == 200
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=75, derandomize=True
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=75, derandomize=True)
 @given(st.lists(st.sampled_from([*"-\"!:()|&<>'_\\ \x01.1aé視", "or ", "<->"]), min_size=1).map("".join))
 def test_no_mixture_of_signs_is_a_syntax_error(client: TestClient, query: str) -> None:
     assert client.get("/items/", params={"q": query}).status_code in {200, 422}
