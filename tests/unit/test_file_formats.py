@@ -60,7 +60,7 @@ def test_the_longest_line_costs_what_its_length_says(pattern: bytes, file_format
 
 @pytest.mark.parametrize("file_format", Format)
 def test_many_lines_cost_what_their_number_says(file_format: Format) -> None:
-    assert_refused_soon(b'"%s\n' % (b"x" * 80) * 50_000, file_format)
+    assert_refused_soon(b'"%s\n' % (b"x" * 200) * 50_000, file_format)
 
 
 def assert_refused_soon(content: bytes, file_format: Format) -> None:
