@@ -1,4 +1,4 @@
-"""Applications that differ from the usual one in a setting; each test runs with and without the fast path."""
+"""Applications that differ from the usual one in a setting, and tests that run with and without the fast path."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -13,10 +13,14 @@ ClientWith = Callable[..., TestClient]
 AssertQueries = Callable[[int], AbstractContextManager[None]]
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "plain"])
-def has_fast_path(request: pytest.FixtureRequest) -> bool:
-    """Whether hits are answered on the event loop: no answer may tell."""
-    return bool(request.param)
+# Marks tests that are answered from the cache: on the event loop or by the endpoint, and no answer may tell.
+both_paths = pytest.mark.parametrize("has_fast_path", [True, False], ids=["fast", "plain"])
+
+
+@pytest.fixture
+def has_fast_path() -> bool:
+    """Whether hits are answered on the event loop, as they are unless a setting forbids it."""
+    return True
 
 
 @pytest.fixture

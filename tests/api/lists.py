@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from httpx2 import Response
 from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.models import Item
+from service.testing.data import db_data
 from tests.factories import ItemFactory
 
 COLUMNS = ["id", "name", "price", "created_at", "updated_at"]
@@ -39,7 +39,7 @@ def ids(response: Response) -> list[int]:
     return [item["id"] for item in response.json()]
 
 
-@pytest.fixture
+@db_data(scope="session")
 def shelf(session: Session) -> list[Item]:
     """Twelve items of three names, prices and times each, so that every sort has ties."""
     stored = ItemFactory.create_batch(12)

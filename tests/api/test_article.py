@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
 from service.models import Item
+from tests.api.conftest import both_paths
 from tests.factories import ItemFactory
 
 KEY = "all_items_cache"
@@ -66,6 +67,7 @@ def test_delete_item(client: TestClient, session: Session) -> None:
     assert client.get(f"/items/{item_id}").status_code == 404
 
 
+@both_paths
 def test_the_list_is_cached_until_the_next_write(client: TestClient, redis_client: redis.Redis) -> None:
     item_id = client.post("/items/", json={"name": "Cached", "price": 1}).json()["id"]
     assert redis_client.exists(KEY) == 0

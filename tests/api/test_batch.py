@@ -12,7 +12,7 @@ from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from service.models import Item
-from tests.api.conftest import AssertQueries, ClientWith
+from tests.api.conftest import AssertQueries, ClientWith, both_paths
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
 
@@ -169,6 +169,7 @@ def test_the_tags_of_a_batch_are_the_conditions_of_the_next(client: TestClient) 
     assert [result["item"]["version"] for result in again.json()["results"]] == [2] * 3
 
 
+@both_paths
 @pytest.mark.db(isolation="clone")
 @pytest.mark.usefixtures("session")
 def test_what_a_batch_wrote_is_what_is_read_next(client: TestClient, redis_client: redis.Redis) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from tests.api.conftest import both_paths
 from tests.factories import ItemFactory
 
 LIST_KEY = "all_items_cache"
@@ -22,6 +23,7 @@ def item_key(item_id: int) -> str:
     return f"item_cache:{item_id}"
 
 
+@both_paths
 def test_the_first_read_is_stored_and_the_second_a_hit(client: TestClient) -> None:
     item = ItemFactory.create(description="Größe 👍🏽")
 
@@ -53,6 +55,7 @@ def test_a_list_is_cached_as_strings_of_json_each_one_item(client: TestClient, r
     assert [json.loads(item) for item in json.loads(raw)] == answer.json()
 
 
+@both_paths
 def test_a_hit_comes_from_redis_alone(client: TestClient, session: Session) -> None:
     item = ItemFactory.create()
     before = [client.get(path).content for path in ("/items/", f"/items/{item.id}")]
@@ -112,6 +115,7 @@ def test_a_refused_write_changes_nothing(client: TestClient, method: str, path: 
     assert (after.content, after.headers["ETag"]) == (before.content, before.headers["ETag"])
 
 
+@both_paths
 def test_what_was_written_is_what_is_read_next(client: TestClient) -> None:
     address = client.post("/items/", json={"name": "0", "price": 1}).headers["Location"]
     for number in range(1, 6):

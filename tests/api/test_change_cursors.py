@@ -17,6 +17,7 @@ from tests.unit.test_cursors import forge
 pytestmark = pytest.mark.db(isolation="clone")
 
 
+@pytest.mark.db(isolation="rollback")
 @pytest.mark.parametrize(
     "cursor",
     [

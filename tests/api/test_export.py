@@ -16,12 +16,6 @@ from tests.factories import ItemFactory
 TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 
 
-@pytest.fixture
-def has_fast_path() -> bool:
-    """An export is never cached."""
-    return True
-
-
 def export(client: TestClient, file_format: str) -> bytes:
     answer = client.get("/items/export", params={"format": file_format})
     assert answer.status_code == 200, answer.text

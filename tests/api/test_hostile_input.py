@@ -14,12 +14,6 @@ ATTACKS = {attack.name: attack for attack in (*list_attacks(), *list_part_attack
 CREATE = RawRequest("POST", b"/items/", headers=(HOST, JSON), chunks=(ITEM,))
 
 
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Hits of the cache have nothing to do with these."""
-    return True
-
-
 def assert_problem(answer: RawAnswer, attack: Attack) -> None:
     """The answer is the problem document that the attack asks for."""
     assert answer.status == attack.status, answer.body

@@ -14,13 +14,6 @@ from tests.factories import ItemFactory
 from tests.transfers import CSV, NDJSON, counts, import_ndjson, lines
 from tests.waiting import wait_until
 
-
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Only the reads after an import could tell, and they have their own tests."""
-    return True
-
-
 Row = tuple[int | None, str, str | None, Decimal, int | None]
 
 

@@ -27,12 +27,6 @@ TAGGED = {"create_item", "get_item", "replace_item", "update_item", "list_items"
 KEYWORDS_OF_PYDANTIC = re.compile(r'"(ge|gt|le|lt|multiple_of|min_length|max_length)":')
 
 
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Hits of the cache have nothing to do with these."""
-    return True
-
-
 def resolve(value: dict[str, Any]) -> dict[str, Any]:
     """What a reference leads to; the value itself if it is none."""
     if "$ref" not in value:

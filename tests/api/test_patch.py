@@ -7,7 +7,7 @@ import redis
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from tests.api.conftest import AssertQueries
+from tests.api.conftest import AssertQueries, both_paths
 
 WIDGET = {"name": "Widget", "description": "A useful widget", "price": 10.99}
 KEYS = ("all_items_cache", "item_cache:{id}")
@@ -106,6 +106,7 @@ def test_an_item_that_does_not_exist_cannot_be_patched(client: TestClient) -> No
     assert client.patch("/items/9223372036854775807", json={"price": 1}).status_code == 404
 
 
+@both_paths
 @pytest.mark.db(isolation="clone")
 def test_a_patch_is_what_is_read_next(client: TestClient, redis_client: redis.Redis, before: dict[str, Any]) -> None:
     address = f"/items/{before['id']}"

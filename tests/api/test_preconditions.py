@@ -8,6 +8,7 @@ from threading import Barrier
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import Response
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from starlette.testclient import TestClient
 from service.crud.items import TAG
 from service.testing.live import LiveServer
 from service.web.conditional import version_tag
-from tests.api.conftest import AssertQueries, ClientWith
+from tests.api.conftest import AssertQueries, both_paths
 from tests.factories import ItemFactory
 
 WIDGET = {"name": "Widget", "price": 2}
@@ -36,8 +37,10 @@ def address(client: TestClient) -> str:
 def write(request: pytest.FixtureRequest, client: TestClient) -> Write:
     """Writes to an address by each method, under the given headers."""
 
-    def send(address: str, headers: dict[str, str] | list[tuple[str, str]], *, by: TestClient = client) -> Response:
-        return by.request(request.param, address, json=None if request.param == "DELETE" else WIDGET, headers=headers)
+    def send(address: str, headers: dict[str, str] | list[tuple[str, str]]) -> Response:
+        return client.request(
+            request.param, address, json=None if request.param == "DELETE" else WIDGET, headers=headers
+        )
 
     return send
 
@@ -177,6 +180,7 @@ def test_a_condition_costs_no_query(
         assert write(address, {"If-Match": tag}).status_code == 200
 
 
+@both_paths
 @pytest.mark.db(isolation="clone")
 def test_a_tag_is_compared_with_the_row_and_not_with_the_cache(
     client: TestClient, session: Session, address: str, write: Write
@@ -223,12 +227,11 @@ def test_of_50_clients_with_one_tag_one_wins(live_server: LiveServer) -> None:
     assert b'"version":2' in body
 
 
-@pytest.mark.db(isolation="clone")
-def test_a_service_may_require_if_match(client_with: ClientWith, address: str, write: Write) -> None:
-    client = client_with(require_if_match=True)
+def test_a_service_may_require_if_match(client: TestClient, app: FastAPI, address: str, write: Write) -> None:
+    app.state.require_if_match = True
 
     for headers in ({}, {"If-None-Match": STALE}, {"If-Unmodified-Since": "Sat, 29 Oct 2044 19:43:31 GMT"}):
-        answer = write(address, headers, by=client)
+        answer = write(address, headers)
         assert answer.status_code == 428
         assert answer.json() == {
             "type": "/problems/precondition-required",
@@ -239,7 +242,7 @@ def test_a_service_may_require_if_match(client_with: ClientWith, address: str, w
         }
     assert client.get(address).json()["name"] == "Old"
     assert client.post("/items/", json=WIDGET).status_code == 200
-    assert write(address, {"If-Match": tag_of(client, address)}, by=client).status_code == 200
+    assert write(address, {"If-Match": tag_of(client, address)}).status_code == 200
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)

@@ -9,13 +9,6 @@ from service.errors import ServiceError, list_problem_types
 from service.web.problems import summarize
 from tests.documents import DOCUMENTS, ROOT
 
-
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Hits of the cache have nothing to do with these."""
-    return True
-
-
 KINDS = {kind.slug: kind for kind in list_problem_types()}
 
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from service.embedded import RedisServer
 from tests.ancient_redis import ancient_redis
-from tests.api.conftest import ClientWith
+from tests.api.conftest import ClientWith, both_paths
 
 BYPASS = "service; fwd=bypass; detail=redis-down"
 
@@ -48,6 +48,7 @@ def test_everything_works_when_redis_cannot_be_reached(client_with: ClientWith, 
     assert_all_calls_work(client_with(redis_url=SecretStr(redis_url)))
 
 
+@both_paths
 def test_everything_works_when_redis_hangs(client_with: ClientWith, hung_redis: str) -> None:
     client = client_with(redis_url=SecretStr(hung_redis))
     began = time.monotonic()
@@ -72,6 +73,7 @@ def test_everything_works_when_redis_is_too_old(client_with: ClientWith, caplog:
     assert vars(off)["error"] == "Redis 6.0.16 is too old: 6.2 or newer is needed"
 
 
+@both_paths
 def test_a_lost_connection_to_redis_is_made_anew(client_with: ClientWith) -> None:
     # A server of its own: on a given one, other people's connections would be lost too.
     with RedisServer.start() as server, redis.Redis.from_url(server.url) as administrator:

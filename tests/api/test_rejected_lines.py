@@ -8,12 +8,6 @@ from starlette.testclient import TestClient
 from tests.transfers import CSV, NDJSON, lines
 
 
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Only the reads after an import could tell, and they have their own tests."""
-    return True
-
-
 def rejections(
     client: TestClient, content: bytes | str, headers: dict[str, str] = NDJSON
 ) -> list[tuple[int, str, str]]:

@@ -13,12 +13,6 @@ MEBIBYTE = 2**20
 PADDED = ITEM[:-1] + b" " * (MEBIBYTE - len(ITEM)) + b"}"
 
 
-@pytest.fixture
-def has_fast_path() -> bool:
-    """Hits of the cache have nothing to do with these."""
-    return True
-
-
 def test_a_body_of_just_the_limit_is_read(client: TestClient) -> None:
     assert client.post("/items/", content=PADDED, headers={"Content-Type": "application/json"}).status_code == 200
 

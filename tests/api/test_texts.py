@@ -9,8 +9,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-# The cache must see the commits.
-pytestmark = pytest.mark.db(isolation="clone")
+from tests.api.conftest import both_paths
 
 DESCRIPTIONS = {
     "Latin": "Größe naïve façade Łódź ǅ",
@@ -33,22 +32,32 @@ DESCRIPTIONS = {
 }
 
 
-@pytest.mark.parametrize("description", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
+@both_paths
+@pytest.mark.db(isolation="clone")
 def test_a_description_comes_back_byte_for_byte(
-    client: TestClient, session: Session, redis_client: redis.Redis, description: str
+    client: TestClient, session: Session, redis_client: redis.Redis
 ) -> None:
-    created = client.post("/items/", json={"name": "Widget", "description": description, "price": 1})
+    created = [
+        client.post("/items/", json={"name": name, "description": description, "price": 1})
+        for name, description in DESCRIPTIONS.items()
+    ]
 
-    address = created.headers["Location"]
-    answers = [created.json(), client.get(address).json(), client.get(address).json()]
-    answers += [client.get(path).json()[0] for path in ("/items/", "/items/", "/items/?limit=1")]
+    addresses = [answer.headers["Location"] for answer in created]
+    lists = [[answer.json() for answer in created]]
+    lists += [[client.get(address).json() for address in addresses] for _ in range(2)]
+    lists += [client.get(path).json() for path in ("/items/", "/items/", "/items/?limit=99")]
     raw = redis_client.get("all_items_cache")
     assert isinstance(raw, bytes)
-    answers += [json.loads(json.loads(raw)[0])]
-    assert [answer["description"].encode() for answer in answers] == [description.encode()] * 7
-    assert session.execute(text("SELECT description FROM item")).scalar_one() == description
+    lists += [[json.loads(item) for item in json.loads(raw)]]
+    sent = {name: description.encode() for name, description in DESCRIPTIONS.items()}
+    for items in lists:
+        assert {item["name"]: item["description"].encode() for item in items} == sent
+    stored = session.execute(text("SELECT name, description FROM item")).all()
+    assert dict(stored) == DESCRIPTIONS
 
 
+@both_paths
+@pytest.mark.db(isolation="clone")
 def test_text_is_sent_as_utf_8_without_escapes(client: TestClient) -> None:
     address = client.post("/items/", json={"name": "Größe 👍🏽", "price": 1}).headers["Location"]
 

@@ -53,16 +53,21 @@ def test_no_bytes_raise(content: bytes, file_format: Format) -> None:
 
 
 @pytest.mark.parametrize("file_format", Format)
-@pytest.mark.parametrize(
-    "pattern", [b'"', b'""', b',"', b'",', b'a,"b""c",', b'"a"', b"[", b'{"a":', b",", b'"\n', b"a\r"]
-)
+@pytest.mark.parametrize("pattern", [b'"', b'""', b',"', b'",', b'a,"b""c",', b'"a"', b"[", b'{"a":', b",", b"a\r"])
 def test_the_longest_line_costs_what_its_length_says(pattern: bytes, file_format: Format) -> None:
-    def send() -> Iterator[bytes]:
-        yield b"name,price\n" if file_format is Format.CSV else b""
-        yield b'"' + pattern * (MAX_LINE_BYTES // len(pattern) - 2) + b'"'
+    assert_refused_soon(pattern * (MAX_LINE_BYTES // len(pattern) - 2), file_format)
 
+
+@pytest.mark.parametrize("file_format", Format)
+def test_many_lines_cost_what_their_number_says(file_format: Format) -> None:
+    assert_refused_soon(b'"%s\n' % (b"x" * 200) * 50_000, file_format)
+
+
+def assert_refused_soon(content: bytes, file_format: Format) -> None:
+    header = b"name,price\n" if file_format is Format.CSV else b""
     began = time.process_time()
-    faults = [record.fault for record in read_records(send(), file_format)]
+
+    faults = [record.fault for record in read_records([header, b'"' + content + b'"'], file_format)]
 
     assert all(faults)
     assert faults

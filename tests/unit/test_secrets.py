@@ -1,6 +1,7 @@
 """No password is seen: not in what settings make of themselves, nor in a log, an error or a masked URL."""
 
 import logging
+from functools import cache
 from urllib.parse import quote
 
 import pytest
@@ -56,6 +57,7 @@ def test_no_password_survives_masking(password: str, scheme: str, *, quoted: boo
     assert written not in masked or written in rest
 
 
+@cache
 def shown(password: str) -> list[str]:
     """Each text that settings and an engine with this password make of themselves."""
     url = SecretStr(f"postgresql://user:{quote(password, safe='')}@h/items")
