@@ -95,6 +95,7 @@ def test_a_row_that_another_session_holds_is_503_after_the_limit(
     assert client.put(f"/items/{item_id}", json=CHANGED).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_held_lock_is_503_within_5_s_under_the_default_limits(client: TestClient, session: Session) -> None:
     session.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
     began = time.monotonic()
@@ -114,6 +115,7 @@ def proxy(client_with: ClientWith) -> Iterator[tuple[Proxy, TestClient]]:
         yield proxy, client_with(database_url=SecretStr(url))
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_503_within_5_s_and_a_working_one_again_when_it_goes_on(
     proxy: tuple[Proxy, TestClient],
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_server_that_hangs_is_503_within_5_s_and_a_working_one_again_when_it_g
     assert client.put("/items/1", json=CHANGED).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_during_a_statement_is_503(
     proxy: tuple[Proxy, TestClient],
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_server_that_hangs_during_a_statement_is_503(
         assert connection.invalidated
 
 
+@pytest.mark.slow
 def test_a_connection_lost_in_the_middle_of_a_write_is_503_and_nothing_changed(
     client: TestClient, session: Session, engine: Engine
 ) -> None:

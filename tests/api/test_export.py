@@ -136,6 +136,7 @@ ITEMS = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["ndjson", "csv"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=ITEMS)

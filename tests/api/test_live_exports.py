@@ -10,7 +10,7 @@ from service.testing.live import LiveServer
 from tests.transfers import COPYING, TERMINATE_COPYING, ask, exporting, fill, resident_bytes
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 DEADLINE_SECONDS = 5
 MEGABYTE = 1024 * 1024

@@ -66,6 +66,7 @@ def test_an_upload_shorter_than_it_said_imports_nothing(live_server: LiveServer,
     assert_nothing_is_left(engine, live_server.url)
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_sending_is_answered_408_within_the_deadline(
     live_server: LiveServer, engine: Engine
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_client_that_drips_is_answered_408_and_gives_its_place_back(
         assert_nothing_is_left(engine, url)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_slow_but_sends_enough_is_served(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PACE_SECONDS", 0.1)
     with serving(create_app(app.state.settings)) as url, uploading(url) as upload:

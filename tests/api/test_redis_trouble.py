@@ -48,6 +48,7 @@ def test_everything_works_when_redis_cannot_be_reached(client_with: ClientWith, 
     assert_all_calls_work(client_with(redis_url=SecretStr(redis_url)))
 
 
+@pytest.mark.slow
 @both_paths
 def test_everything_works_when_redis_hangs(client_with: ClientWith, hung_redis: str) -> None:
     client = client_with(redis_url=SecretStr(hung_redis))

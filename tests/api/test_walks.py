@@ -32,6 +32,7 @@ INSERT = text("INSERT INTO item (name, price) VALUES ('n' || :name, :price)")
 MEDDLING = st.tuples(st.sampled_from(["insert", "delete", "change"]), st.integers(0, 99), NAMES, PRICES)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(rows=ROWS, query=QUERIES, meddling=st.lists(st.lists(MEDDLING, max_size=4)))
 def test_a_walk_meets_each_untouched_row_exactly_once(

@@ -81,6 +81,7 @@ def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str
     assert {name.partition(".")[0] for name in imported}.isdisjoint({"fastapi", "starlette", "uvicorn"})
 
 
+@pytest.mark.slow
 def test_importing_the_application_does_no_io(tmp_path: Path) -> None:
     # Servers that nobody reaches, and a setting that nobody may read yet. That nothing has to be set, all tests show.
     environment = {
