@@ -183,7 +183,7 @@ def test_an_interrupted_import_imports_nothing(configured: Terminal, engine: Eng
 
         status = importing.stop(signal.SIGINT)
 
-    assert status == 130
+    assert status == 130, importing.output
     assert "Traceback" not in importing.output
     assert stored_names(engine) == []
 
