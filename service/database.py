@@ -4,7 +4,7 @@ import math
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -49,12 +49,19 @@ class ImpatientConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """What psycopg does to get an answer; raises OperationalError when there is none in time."""
+        watched = gen
         if self.is_alive is not None:
-            gen = self._watch(gen, self.is_alive)
+            watched = self._watch(gen, self.is_alive)
         elif timeout is None:
             timeout = self.patience_seconds
         try:
-            return super().wait(gen, interval, timeout)
+            return super().wait(watched, interval, timeout)
+        except KeyboardInterrupt:
+            # psycopg has had the statement cancelled, and read the answer; unless the signal hit these lines of ours.
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.errors.QueryCanceled):
+                    super().wait(gen, interval, self.patience_seconds)
+            raise
         except psycopg.OperationalError as error:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
