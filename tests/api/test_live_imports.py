@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from service.config import MAX_IMPORTS
 from service.main import create_app
 from service.testing.live import LiveServer
-from service.web import limits, streams
+from service.web import streams
 from tests.factories import ItemFactory
 from tests.serving import serving
 from tests.transfers import (
@@ -65,13 +65,10 @@ def test_an_upload_shorter_than_it_said_imports_nothing(live_server: LiveServer,
     assert_nothing_is_left(engine, live_server.url)
 
 
-def test_a_client_that_stops_sending_is_answered_408_within_the_deadline(
-    app: FastAPI, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "LINGER_SECONDS", 0.3)
+def test_a_client_that_stops_sending_is_answered_408_within_the_deadline(app: FastAPI, engine: Engine) -> None:
     # With the default, 5 s, who stops reading an export is cut off in test_live_exports.py.
     settings = app.state.settings.model_copy(update={"request_deadline_seconds": 0.5})
-    with serving(create_app(settings)) as url:
+    with serving(create_app(settings), keep_alive_seconds=1) as url:
         with uploading(url) as upload:
             began = time.monotonic()
             status, body = upload.read_answer()
