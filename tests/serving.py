@@ -13,9 +13,11 @@ from tests.waiting import wait_until
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: FastAPI, *, keep_alive_seconds: int = 5) -> Iterator[str]:
     """Serve `app` by HTTP; yields the URL, without a slash at its end."""
-    config = uvicorn.Config(app, log_config=None, http=BoundedProtocol, ws="none")
+    config = uvicorn.Config(
+        app, log_config=None, http=BoundedProtocol, ws="none", timeout_keep_alive=keep_alive_seconds
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})

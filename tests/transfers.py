@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from starlette.testclient import TestClient
 
 from service.config import MAX_IMPORTS
@@ -125,9 +125,14 @@ def ask(engine: Engine, question: object) -> int:
 def fill(engine: Engine, count: int) -> None:
     """Items of ten kilobytes each, which PostgreSQL keeps small."""
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
-        rows = "SELECT 'Item ' || n, repeat('x', 10000), 9.99 FROM generate_series(1, :count) AS n"
-        connection.execute(text(f"INSERT INTO item (name, description, price) {rows}"), {"count": count})
+        fill_within(connection, count)
+
+
+def fill_within(connection: Connection, count: int) -> None:
+    """The same in a transaction that is open."""
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    rows = "SELECT 'Item ' || n, repeat('x', 10000), 9.99 FROM generate_series(1, :count) AS n"
+    connection.execute(text(f"INSERT INTO item (name, description, price) {rows}"), {"count": count})
 
 
 def resident_bytes(pid: int) -> int:
