@@ -13,6 +13,8 @@ import pytest
 from service.embedded import EmbeddedError, PostgresServer, startup
 from tests.embedded.owner_process import uid_of
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,7 +83,6 @@ def test_data_survives_the_owners_death_and_the_shutdown_is_clean(owner: Callabl
     assert "was not properly shut down" not in (data / "server.log").read_text()
 
 
-@pytest.mark.slow
 def test_an_owner_killed_while_its_cluster_is_made_leaves_none_or_all_of_it(
     owner: Callable[..., Owner], data: Path
 ) -> None:
@@ -144,7 +145,6 @@ def test_a_second_server_is_refused_naming_the_first(cluster: Path) -> None:
         assert ask(first, "SELECT 1") == 1
 
 
-@pytest.mark.slow
 def test_of_many_first_starts_at_once_one_gets_the_directory(owner: Callable[..., Owner], data: Path) -> None:
     script = "try:" + KEEPER.replace("\n", "\n    ") + "\nexcept EmbeddedError as error: say(error)"
     contenders = [owner(script, DATA=str(data)) for _ in range(4)]
@@ -239,7 +239,6 @@ def test_a_full_disk_leaves_no_half_made_template(
     assert not [path for path in home.iterdir() if path.name.startswith(".") or "cluster" in path.name]
 
 
-@pytest.mark.slow
 def test_a_server_that_never_gets_ready_is_given_up(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "DEADLINE_SECONDS", 1.0)
     (cluster / "standby.signal").touch()

@@ -4,6 +4,8 @@ import pytest
 
 from tests.harness.conftest import GivenServers, RunBookshop, assert_refused
 
+pytestmark = pytest.mark.slow
+
 
 def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBookshop, given: GivenServers) -> None:
     databases, keys = given.databases(), given.keys()
@@ -15,7 +17,6 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
     assert given.keys() == keys
 
 
-@pytest.mark.slow
 def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(run_bookshop: RunBookshop) -> None:
     result = run_bookshop("-n2", "--db-report", tests=["test_levels.py"])
 

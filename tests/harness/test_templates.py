@@ -116,6 +116,7 @@ def test_an_edit_makes_a_template_and_its_undoing_finds_the_old_one(
     assert make_template() == Template(before.name, before.strategy, None)
 
 
+@pytest.mark.slow
 def test_the_three_newest_templates_of_a_project_are_kept(
     make_template: MakeTemplate, project: Project, admin: Admin
 ) -> None:
