@@ -65,6 +65,7 @@ def test_an_upload_shorter_than_it_said_imports_nothing(live_server: LiveServer,
     assert_nothing_is_left(engine, live_server.url)
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_sending_is_answered_408_within_the_deadline(app: FastAPI, engine: Engine) -> None:
     # With the default, 5 s, who stops reading an export is cut off in test_live_exports.py.
     settings = app.state.settings.model_copy(update={"request_deadline_seconds": 0.5})
@@ -133,6 +134,7 @@ def test_ordinary_writes_do_not_wait_for_an_upload(live_server: LiveServer, engi
     assert (item["name"], item["version"]) == ("New", 3)
 
 
+@pytest.mark.slow
 def test_imports_beyond_those_that_may_run_are_turned_away_and_others_served(
     live_server: LiveServer, engine: Engine
 ) -> None:

@@ -16,7 +16,7 @@ from tests.api.conftest import ClientWith, both_paths
 
 BYPASS = "service; fwd=bypass; detail=redis-down"
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 
 @pytest.fixture
@@ -48,7 +48,6 @@ def test_everything_works_when_redis_cannot_be_reached(client_with: ClientWith, 
     assert_all_calls_work(client_with(redis_url=SecretStr(redis_url)))
 
 
-@pytest.mark.slow
 @both_paths
 def test_everything_works_when_redis_hangs(client_with: ClientWith, hung_redis: str) -> None:
     client = client_with(redis_url=SecretStr(hung_redis))

@@ -14,7 +14,7 @@ from tests.cache.proxy import Proxy
 from tests.cache.workers import WATCHED, StartWorker, name_in
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.db(isolation="clone"), on_every_build]
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone"), on_every_build]
 
 ENTRY = item_key(WATCHED)
 
@@ -62,7 +62,6 @@ def test_a_restart_from_a_snapshot_of_before_a_write_brings_nothing_stale(
             assert worker.read() == "new"
 
 
-@pytest.mark.slow
 def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale(
     start_worker: StartWorker, build: Wheel
 ) -> None:
@@ -93,7 +92,6 @@ def test_a_replica_that_missed_an_acknowledged_invalidation_serves_nothing_stale
         assert worker.warm() == "new"
 
 
-@pytest.mark.slow
 def test_a_write_while_redis_is_stopped_is_seen_after_it_goes_on(
     start_worker: StartWorker, own_redis: RedisServer
 ) -> None:

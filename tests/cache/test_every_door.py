@@ -28,7 +28,7 @@ from tests.cache.clients import warm
 from tests.transfers import CSV, NDJSON, lines
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 NEW = {"name": "new", "price": 2}
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}

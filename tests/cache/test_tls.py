@@ -18,7 +18,7 @@ from tests.cache.clients import StartClient, find_on_the_loop, warm
 from tests.cache.deployments import MASTERS, cluster, sentinel
 from tests.cache.tls import Authority, tls_front
 
-pytestmark = pytest.mark.db(isolation="clone")
+pytestmark = [pytest.mark.slow, pytest.mark.db(isolation="clone")]
 
 
 @pytest.fixture
@@ -40,7 +40,6 @@ def test_a_single_server_is_reached_by_tls(start_client: StartClient, authority:
     assert_that_it_caches(start_client, url)
 
 
-@pytest.mark.slow
 def test_a_cluster_is_reached_by_tls(start_client: StartClient, authority: Authority, build: Wheel) -> None:
     targets: list[int] = []
     with ExitStack() as fronts:
@@ -54,7 +53,6 @@ def test_a_cluster_is_reached_by_tls(start_client: StartClient, authority: Autho
         assert_that_it_caches(start_client, f"rediss+cluster://127.0.0.1:{ports[0]}?ssl_ca_certs={authority.path}")
 
 
-@pytest.mark.slow
 def test_sentinel_and_its_server_are_reached_by_tls(
     start_client: StartClient, authority: Authority, own_redis: RedisServer, front: int, tmp_path: Path
 ) -> None:

@@ -23,8 +23,9 @@ from service.testing.fork_server import ForkServer
 from service.testing.ownership import connect_admin, drop_database, list_owned
 from tests.harness.forked import forking_subprocess
 
-ROOT = Path(__file__).parents[2]
-BOOKSHOP = Path(__file__).with_name("bookshop")
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BOOKSHOP = HERE / "bookshop"
 # pytester moves HOME; server binaries are not to be copied again for each run.
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
 
@@ -54,8 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stress: long; run by `pytest -m stress` only")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave stress tests to a run that asks for them."""
+    """Mark all tests of the kit as slow, and leave stress tests to a run that asks for them."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("slow")
     if "stress" not in config.option.markexpr:
         stress = [item for item in items if item.get_closest_marker("stress")]
         items[:] = [item for item in items if item not in stress]

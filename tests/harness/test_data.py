@@ -10,7 +10,6 @@ def rows(notes: Path) -> list[str]:
     return sorted(line for line in notes.read_text().splitlines() if line.startswith("row"))
 
 
-@pytest.mark.slow
 def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
 ) -> None:

@@ -7,8 +7,6 @@ import pytest
 
 from tests.harness.conftest import ROOT, GivenServers, RunBookshop
 
-pytestmark = pytest.mark.slow
-
 CHAPTER = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 
 

@@ -16,8 +16,6 @@ from service.testing.fork_server import ForkedProcess, ForkServer
 from tests.harness.conftest import Everything, GivenServers, RunBookshop
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 StartRun = Callable[..., ForkedProcess | subprocess.Popen[bytes]]
 
 MARK = "KIT_TEST_RUN"

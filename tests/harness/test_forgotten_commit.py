@@ -85,7 +85,6 @@ def run_suites(
     given.drop_kept()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("path", "number"), find_commits())
 def test_the_suite_notices(
     pytester: pytest.Pytester,

@@ -4,8 +4,6 @@ import pytest
 
 from tests.harness.conftest import GivenServers, RunBookshop, assert_refused
 
-pytestmark = pytest.mark.slow
-
 
 def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBookshop, given: GivenServers) -> None:
     databases, keys = given.databases(), given.keys()

@@ -93,7 +93,6 @@ def claim_one(given: GivenServers) -> RedisClaim:
     return claim
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("neighbour")
 def test_what_a_dead_worker_left_in_redis_is_removed_unless_somebody_has_claimed_it_since(given: GivenServers) -> None:
     first = claim_one(given)

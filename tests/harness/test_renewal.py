@@ -13,8 +13,6 @@ from service.testing.ownership import Owner, connect_admin, create_database, sea
 from service.testing.renewal import Blueprint, Counters
 from tests.harness.conftest import GivenServers
 
-pytestmark = pytest.mark.slow
-
 TEMPLATE = """
 CREATE TABLE parent (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, loud text GENERATED ALWAYS AS (upper(name)) STORED

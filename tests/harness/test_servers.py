@@ -87,7 +87,6 @@ def test_a_user_who_may_not_create_databases(
             admin.execute("DROP ROLE reader")
 
 
-@pytest.mark.slow
 def test_a_user_who_may_do_nothing_but_create_databases(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
 ) -> None:
@@ -190,7 +189,6 @@ def test_no_wheel_for_this_platform(run_bookshop: RunBookshop, bookshop: pytest.
     assert "TEST_DATABASE_URL" in result.stderr.str()
 
 
-@pytest.mark.slow
 def test_too_little_memory_and_a_long_path_for_temporary_files(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +203,6 @@ def test_too_little_memory_and_a_long_path_for_temporary_files(
     result.stdout.re_match_lines([r"postgresql files: /(var/)?tmp/item-service-\w+, on a disk: /dev/shm has no room"])
 
 
-@pytest.mark.slow
 def test_memory_is_used_where_there_is_room(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
     bookshop.makepyfile(NEEDS_DATABASE)
 

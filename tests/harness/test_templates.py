@@ -116,7 +116,6 @@ def test_an_edit_makes_a_template_and_its_undoing_finds_the_old_one(
     assert make_template() == Template(before.name, before.strategy, None)
 
 
-@pytest.mark.slow
 def test_the_three_newest_templates_of_a_project_are_kept(
     make_template: MakeTemplate, project: Project, admin: Admin
 ) -> None:
@@ -173,7 +172,6 @@ def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
     assert admin.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [name]).fetchone() == (True,)
 
 
-@pytest.mark.slow
 def test_a_template_that_somebody_is_connected_to_names_the_visitor(
     make_template: MakeTemplate, admin: Admin, given: GivenServers
 ) -> None:
