@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from types import FrameType
 from typing import Any
 
@@ -33,6 +33,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WORKER_SILENCE_SECONDS = 30
 # What a process gets between its last answer and its end: a thread that waits for a dead server would wait for ever.
 CLEANUP_SECONDS = 3.5
+LONGEST_DIRECTORY = 70
 
 
 def claim_address(host: str, port: int) -> socket.socket:
@@ -113,7 +114,8 @@ def _fork_workers() -> None:
 
     One that has died is replaced without the second that imports take, and all share the memory of these.
     """
-    if sys.platform == "linux":
+    # Its socket gets a name in the directory for temporary files, and that name may have 107 bytes.
+    if sys.platform == "linux" and len(os.fsencode(gettempdir())) <= LONGEST_DIRECTORY:
         multiprocessing.set_forkserver_preload(["service.workers"])
         uvicorn._subprocess.spawn = multiprocessing.get_context("forkserver")  # type: ignore[assignment]  # noqa: SLF001
 

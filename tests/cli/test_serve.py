@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -34,10 +36,11 @@ def autocommit(engine: Engine) -> Connection:
 
 
 def workers_of(server: Running) -> set[int]:
-    """The processes that serve: forks of one that the server has started."""
+    """The processes that serve: forks of one that the server has started, or interpreters of their own."""
     running = list(processes())
-    forked_from = {pid for pid, parent, args in running if parent == server.process.pid and "forkserver" in args}
-    return {pid for pid, parent, _ in running if parent in forked_from}
+    started = {pid: args for pid, parent, args in running if parent == server.process.pid}
+    forks = {pid for pid, parent, _ in running if "forkserver" in started.get(parent, "")}
+    return forks | {pid for pid, args in started.items() if "spawn_main" in args}
 
 
 def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, empty_database: URL) -> None:
@@ -185,17 +188,19 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal) -> None:
-    server, url = serve(configured, "--workers", "2", TMPDIR=str(configured.directory))
-    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
-    family = workers_of(server) | {pid for pid, parent, _ in processes() if parent == server.process.pid}
+@pytest.mark.parametrize("name", ["short", "too-long-for-the-socket-of-" + "forks" * 10])
+def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal, name: str) -> None:
+    with TemporaryDirectory(prefix=name) as temporary:
+        server, url = serve(configured, "--workers", "2", TMPDIR=temporary)
+        wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+        family = workers_of(server) | {pid for pid, parent, _ in processes() if parent == server.process.pid}
 
-    server.process.kill()
+        server.process.kill()
 
-    wait_until(lambda: family.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
-    with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=5)
-    assert list(configured.directory.glob("item-service-metrics-*")) == []
+        wait_until(lambda: family.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url, timeout=5)
+        assert list(Path(temporary).glob("item-service-metrics-*")) == []
 
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
