@@ -13,7 +13,6 @@ import requests
 from sqlalchemy import Engine, text
 
 from service.client import Fault, InvalidRequestError, Item, ItemClient, NotFoundError, PreconditionFailedError, Problem
-from service.testing.live import LiveServer
 from tests.databases import ROOT
 
 pytestmark = pytest.mark.db(isolation="clone")
@@ -119,15 +118,15 @@ def test_an_item_from_a_list_that_was_changed_since_is_not_updated(items: ItemCl
     assert not caught.value.may_have_been_done
 
 
-def test_a_session_of_the_callers_own_brings_its_headers_and_stays_open(live_server: LiveServer) -> None:
+def test_a_session_of_the_callers_own_brings_its_headers_and_stays_open(service_url: str) -> None:
     with requests.Session() as session:
         session.headers["X-Request-ID"] = "00000000-0000-4000-8000-000000000001"
 
-        with ItemClient(f"{live_server.url}/", session=session) as items, pytest.raises(NotFoundError) as caught:
+        with ItemClient(f"{service_url}/", session=session) as items, pytest.raises(NotFoundError) as caught:
             items.get(1)
 
         assert caught.value.request_id == "00000000-0000-4000-8000-000000000001"
-        assert session.get(f"{live_server.url}/health/live", timeout=5).ok
+        assert session.get(f"{service_url}/health/live", timeout=5).ok
 
 
 def test_a_copy_of_the_folder_is_a_package_of_its_own(tmp_path: Path) -> None:

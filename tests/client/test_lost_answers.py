@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.client import ItemClient, NotFoundError, Retries, TransportError
-from service.testing.live import LiveServer
 from tests.cache.proxy import Proxy
 from tests.client.gateway import Gateway, Loss
 
@@ -40,9 +39,9 @@ def test_a_deletion_whose_answer_was_lost_has_succeeded(
 
 
 @pytest.fixture
-def proxy(live_server: LiveServer) -> Iterator[Proxy]:
+def proxy(service_url: str) -> Iterator[Proxy]:
     """The network between a client and the service."""
-    with Proxy.to(urlsplit(live_server.url).port) as proxy:
+    with Proxy.to(urlsplit(service_url).port) as proxy:
         yield proxy
 
 
