@@ -127,8 +127,8 @@ class Estate:
 
 def _new_scratch(path: Path) -> Scratch | None:
     path.mkdir()
-    path.chmod(0o711)  # servers of another account pass through, see nothing, change nothing
     try:
+        path.chmod(0o711)  # servers of another account pass through, see nothing, change nothing
         lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.samestat(os.fstat(lock), (path / "lock").stat()):
