@@ -28,4 +28,11 @@ REDIS_8 = Wheel(
 BUILDS = [VALKEY, *(wheel for wheel in (REDIS_6, REDIS_8) if find_spec(wheel.program.partition("/")[0]))]
 USUAL_BUILD = next(wheel for wheel in BUILDS if wheel.server == os.environ.get("CACHE_BUILD", VALKEY.server))
 
-on_every_build = pytest.mark.parametrize("build", BUILDS, ids=[wheel.server for wheel in BUILDS], indirect=True)
+on_every_build = pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(wheel, id=wheel.server, marks=[] if wheel is USUAL_BUILD else [pytest.mark.slow])
+        for wheel in BUILDS
+    ],
+    indirect=True,
+)

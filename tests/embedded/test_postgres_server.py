@@ -27,6 +27,8 @@ from tests.embedded.owner_process import (
     uid_of,
 )
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
