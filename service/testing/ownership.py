@@ -156,9 +156,12 @@ def drop_database(admin: Admin, name: str) -> None:
     It forces a checkpoint: keep it off every path that somebody waits for.
     """
     identifier = sql.Identifier(name)
+    is_template = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone()
     try:
-        # A template that a killed process had not finished counts as a template already.
-        admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(identifier))
+        # A template that a killed process had not finished counts as one already. Nothing else is altered: one whose
+        # DROP was interrupted can be dropped, and no more.
+        if is_template:
+            admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(identifier))
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
     except _UNDEFINED:
         return

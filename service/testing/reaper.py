@@ -12,9 +12,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from service.testing.ownership import Owner
+if TYPE_CHECKING:
+    from service.testing.ownership import Owner
 
 _FAREWELL_SECONDS = 15
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from service.testing.reaper import main; main()"
@@ -23,7 +24,7 @@ _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from service.
 class Reaper:
     """The run's end of the pipe. Without `admin_url` the databases are not the reaper's to remove."""
 
-    def __init__(self, owner: Owner, admin_url: str | None) -> None:
+    def __init__(self, owner: "Owner", admin_url: str | None) -> None:
         self._process = subprocess.Popen(
             # The parent's path, because the packages may come from anywhere; -I, because nothing else may.
             [sys.executable, "-I", "-c", _START, json.dumps(sys.path)],
@@ -62,6 +63,7 @@ def main() -> None:
         _end_workers()
         return
     # A run on embedded servers does without these imports.
+    from service.testing.ownership import Owner  # noqa: PLC0415
     from service.testing.sweeping import attempt, remove_run, sweep  # noqa: PLC0415
 
     attempt(order["admin_url"], sweep)

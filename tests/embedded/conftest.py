@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.embedded.owner_process import Owner, start_owner
+from tests.embedded.owner_process import Owner, starting_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from service.testing.fork_server import ForkServer
+
 
 @pytest.fixture
-def owner() -> Iterator[Callable[..., Owner]]:
+def owner(fork_server: ForkServer) -> Iterator[Callable[..., Owner]]:
     """Start owner processes; those that the test leaves running are killed."""
-    started: list[Owner] = []
-
-    def start(script: str, **environment: str) -> Owner:
-        started.append(start_owner(script, **environment))
-        return started[-1]
-
-    yield start
-    for one in started:
-        with one.process as process:
-            process.kill()
+    with ExitStack() as started:
+        yield lambda script, **environment: started.enter_context(starting_owner(fork_server, script, **environment))
 
 
 @pytest.fixture

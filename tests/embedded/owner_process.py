@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from service.testing.fork_server import ForkedProcess, ForkServer
 
 REPOSITORY = Path(service.__file__).parents[1]
 GRACE_SECONDS = 3.0
@@ -31,6 +33,11 @@ say("starting")
 """
 
 
+def run_script() -> None:
+    """What an owner is: a process that runs the script that it was given."""
+    exec(_PRELUDE + sys.argv[1], {"__name__": "__main__"})  # noqa: S102
+
+
 def eventually(condition: Callable[[], bool], *, seconds: float = GRACE_SECONDS) -> float:
     """Wait until `condition()` holds; return the seconds that took, fail after `seconds`."""
     begin = time.monotonic()
@@ -44,13 +51,14 @@ def eventually(condition: Callable[[], bool], *, seconds: float = GRACE_SECONDS)
 class Owner:
     """A Python process that runs a script; `mark` is in the environment of all that it starts."""
 
-    process: subprocess.Popen[str]
+    process: ForkedProcess
     mark: str
+    lifeline: IO[str]
+    words: IO[str]
 
     def hear(self) -> str:
         """Return the next line that the script says."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        return self.words.readline().strip()
 
     def kill(self) -> float:
         """Kill -9 the owner; return the seconds until no process and no file of it is left."""
@@ -61,8 +69,8 @@ class Owner:
 
     def end(self) -> tuple[str, int]:
         """Let the script go on to its end; return what it said until then and its exit status."""
-        said, _ = self.process.communicate(timeout=60)
-        return said, self.process.returncode
+        self.lifeline.close()
+        return self.words.read(), self.process.wait(60)
 
     def marked(self) -> dict[int, str]:
         """Return the processes that carry the mark, except the owner itself."""
@@ -71,21 +79,32 @@ class Owner:
         return {pid: identity for pid, identity in others if mark in _read(f"/proc/{pid}/environ")}
 
 
-def start_owner(script: str, **environment: str) -> Owner:
-    """Start an owner and wait until it is about to run `script`."""
+@contextmanager
+def starting_owner(forks: ForkServer, script: str, **environment: str) -> Iterator[Owner]:
+    """Start an owner and wait until it is about to run `script`; at the end it is killed."""
     # Names that begin so reach the servers' own environment, which is otherwise scrubbed.
     mark = f"LD_TEST_MARK_{uuid.uuid4().hex}"
-    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PRELUDE + script],
-        env={**os.environ, "PYTHONPATH": paths, mark: "1", **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    owner = Owner(process, mark)
-    assert owner.hear() == "starting"
-    return owner
+    (stdin, lifeline), (words, stdout) = os.pipe(), os.pipe()
+    with os.fdopen(lifeline, "w") as open_lifeline, os.fdopen(words) as open_words:
+        process = forks.start(
+            "tests.embedded.owner_process:run_script",
+            script,
+            environment={**os.environ, mark: "1", **environment},
+            directory=Path.cwd(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=2,
+            imports=["service.embedded", "psycopg"],
+        )
+        os.close(stdin)
+        os.close(stdout)
+        owner = Owner(process, mark, open_lifeline, open_words)
+        try:
+            assert owner.hear() == "starting"
+            yield owner
+        finally:
+            process.kill()
+            process.wait()
 
 
 def running() -> Iterator[tuple[int, str]]:

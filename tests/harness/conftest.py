@@ -9,10 +9,9 @@ from pathlib import Path
 
 import anyio._backends._asyncio
 import fastapi
-import psycopg
 import pytest
-import redis
 from execnet.gateway_base import MainThreadOnlyExecModel
+from redis import Redis
 
 import service.testing.factories
 import service.testing.migration_runner
@@ -20,7 +19,7 @@ import service.testing.reaper
 import service.testing.run
 from service.embedded import PostgresServer, RedisServer
 from service.testing.fork_server import ForkServer
-from service.testing.ownership import connect_admin, drop_database, list_owned
+from service.testing.ownership import Admin, connect_admin, drop_database, list_owned
 from tests.harness.forked import forking_subprocess
 
 HERE = Path(__file__).parent
@@ -69,10 +68,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass(frozen=True, slots=True)
 class GivenServers:
-    """Servers that outlive the inner runs, as a database of CI does."""
+    """Servers that outlive the inner runs, as a database of CI does, and who watches them."""
 
     postgres: PostgresServer
     redis: RedisServer
+    admin: Admin
+    client: Redis
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,34 +82,34 @@ class GivenServers:
 
     def databases(self) -> set[str]:
         """The names of all databases, the sealed templates left out."""
-        with psycopg.connect(self.postgres.url()) as connection:
-            rows = connection.execute("SELECT datname FROM pg_database WHERE datname NOT LIKE 'tpl\\_%'").fetchall()
+        rows = self.admin.execute("SELECT datname FROM pg_database WHERE datname NOT LIKE 'tpl\\_%'").fetchall()
         return {name for (name,) in rows}
 
     def drop_kept(self) -> None:
         """Drop what failing tests of inner runs have kept."""
-        with connect_admin(self.postgres.url()) as admin:
-            for database in list_owned(admin):
-                if "kept" in database.record:
-                    drop_database(admin, database.name)
+        for database in list_owned(self.admin):
+            if "kept" in database.record:
+                drop_database(self.admin, database.name)
 
     def everything(self) -> Everything:
         """What a run must leave as it was."""
-        with redis.Redis.from_url(self.redis.url) as client:
-            keys = {key: client.get(key) for key in client.scan_iter()}
-        return self.databases(), keys, self.keys()
+        return self.databases(), {key: self.client.get(key) for key in self.client.scan_iter()}, self.keys()
 
     def keys(self) -> dict[str, int]:
         """How many keys each Redis database holds."""
-        with redis.Redis.from_url(self.redis.url) as client:
-            return {name: entry["keys"] for name, entry in client.info("keyspace").items()}
+        return {name: entry["keys"] for name, entry in self.client.info("keyspace").items()}
 
 
 @pytest.fixture(scope="session")
 def lasting_servers() -> Iterator[GivenServers]:
     """A PostgreSQL and a Redis of this worker's, used by many inner runs."""
-    with PostgresServer.start() as postgres, RedisServer.start() as redis_server:
-        yield GivenServers(postgres, redis_server)
+    with (
+        PostgresServer.start() as postgres,
+        RedisServer.start() as redis_server,
+        connect_admin(postgres.url()) as admin,
+        Redis.from_url(redis_server.url) as client,
+    ):
+        yield GivenServers(postgres, redis_server, admin, client)
 
 
 @pytest.fixture
@@ -123,21 +124,17 @@ def given(lasting_servers: GivenServers) -> Iterator[GivenServers]:
 def neighbour(given: GivenServers) -> Iterator[Everything]:
     """Databases and keys of somebody else, with names like ours, and all that there is."""
     names = ["t_bookshop_0123456789ab_gw0_1", "neighbour"]
-    with (
-        psycopg.connect(given.postgres.url(), autocommit=True) as admin,
-        redis.Redis.from_url(given.redis.url) as client,
-    ):
-        for name in names:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        admin.execute(f"COMMENT ON DATABASE {names[0]} IS '{json.dumps({'kit': 'another', 'lock': 1})}'")
-        client.set("books", 4711)
-        with redis.Redis.from_url(f"{given.redis.url}?db=1") as other:
-            other.set("books", 4711)
-            yield given.everything()
-            other.delete("books")
-        client.delete("books")
-        for name in names:
-            admin.execute(f"DROP DATABASE {name}")
+    for name in names:
+        given.admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    given.admin.execute(f"COMMENT ON DATABASE {names[0]} IS '{json.dumps({'kit': 'another', 'lock': 1})}'")
+    given.client.set("books", 4711)
+    with Redis.from_url(f"{given.redis.url}?db=1") as other:
+        other.set("books", 4711)
+        yield given.everything()
+        other.delete("books")
+    given.client.delete("books")
+    for name in names:
+        given.admin.execute(f"DROP DATABASE {name}")
 
 
 def forget_the_outer_run(environment: pytest.MonkeyPatch) -> None:

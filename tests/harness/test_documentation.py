@@ -22,7 +22,8 @@ def test_the_examples_run_as_they_are_written(run_bookshop: RunBookshop, booksho
     for number, example in enumerate(examples):
         (bookshop.path / f"test_example_{number}.py").write_text(example)
 
-    result = run_bookshop("-n0", "--db-report")
+    # Plugins that are installed here, and are slow to import.
+    result = run_bookshop("-n0", "--db-report", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
 
     result.assert_outcomes(passed=sum(example.count("\ndef test_") for example in examples))
 

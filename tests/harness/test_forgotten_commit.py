@@ -5,15 +5,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from subprocess import CompletedProcess
 
 import pytest
 
 from service.testing.fork_server import ForkServer
 from tests.harness.conftest import ROOT, GivenServers
 
-if TYPE_CHECKING:
-    import subprocess
+RunSuites = Callable[..., CompletedProcess[str]]
 
 COPIED = ("service", "migrations", "tests", "pyproject.toml", "alembic.ini")
 # The kit commits for the tests' sake, and the embedded servers have nothing to commit.
@@ -64,13 +63,13 @@ def test_the_service_commits() -> None:
 @pytest.fixture
 def run_suites(
     pytester: pytest.Pytester, inner_environment: pytest.MonkeyPatch, interpreters: ForkServer, given: GivenServers
-) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+) -> Iterator[RunSuites]:
     """Run the project's tests in a copy of it. What a failing one has kept on the server goes with this test."""
     copy_project(pytester.path)
     # The copy's packages come before those of this run, none of which the interpreter has imported.
     inner_environment.syspath_prepend(pytester.path)
 
-    def run(*suites: str) -> "subprocess.CompletedProcess[str]":
+    def run(*suites: str) -> CompletedProcess[str]:
         return interpreters.run(
             "tests.harness.interpreter:run_pytest",
             *suites,
@@ -86,12 +85,7 @@ def run_suites(
 
 
 @pytest.mark.parametrize(("path", "number"), find_commits())
-def test_the_suite_notices(
-    pytester: pytest.Pytester,
-    run_suites: Callable[..., "subprocess.CompletedProcess[str]"],
-    path: str,
-    number: int,
-) -> None:
+def test_the_suite_notices(pytester: pytest.Pytester, run_suites: RunSuites, path: str, number: int) -> None:
     delete_commit(pytester.path / path, number)
 
     runs = (run_suites(*suites) for suites in SUITES)

@@ -63,6 +63,16 @@ def test_sweep_drops_what_dead_owners_left_and_nothing_else(given: GivenServers,
     assert given.everything() == neighbour
 
 
+def test_a_sweep_drops_a_database_whose_drop_was_interrupted(given: GivenServers) -> None:
+    owner = Owner("bookshop", "abcdef012345", "gw0")
+    create_database(given.admin, owner.database_name(0), owner.record(), template="template0", strategy=None)
+    # What PostgreSQL notes when it has begun to remove the files.
+    given.admin.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [owner.database_name(0)])
+
+    with connect_admin(given.postgres.url()) as admin:
+        assert sweep(admin) == [owner.database_name(0)]
+
+
 @pytest.mark.usefixtures("neighbour")
 def test_the_newest_three_kept_databases_survive_a_sweep(given: GivenServers) -> None:
     owner = Owner("bookshop", "abcdef012345", "gw0")

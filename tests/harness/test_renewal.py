@@ -33,11 +33,12 @@ class Copies:
     def __init__(self, given: GivenServers, databases: WorkerDatabases) -> None:
         self._given = given
         self._databases = databases
-        self.fresh = databases.copy()
-        with self.connect(self.fresh) as connection:
+        fresh = databases.copy()
+        with self.connect(fresh) as connection:
             blueprint = Blueprint.read(connection)
         assert blueprint is not None
         self._blueprint = blueprint
+        self.fresh = self.dump(fresh)
 
     def connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
         """An ordinary connection."""
@@ -68,17 +69,17 @@ class Copies:
         return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 
-@pytest.fixture
-def copies(given: GivenServers) -> Iterator[Copies]:
+@pytest.fixture(scope="module")
+def copies(lasting_servers: GivenServers) -> Iterator[Copies]:
     owner = Owner("renewal", secrets.token_hex(6), "main")
     template = owner.database_name(999)
-    with connect_admin(given.postgres.url(), owner) as admin:
+    with connect_admin(lasting_servers.postgres.url(), owner) as admin:
         create_database(admin, template, owner.record(), template="template0", strategy=None)
-        with psycopg.connect(given.postgres.url(template)) as connection:
+        with psycopg.connect(lasting_servers.postgres.url(template)) as connection:
             connection.execute(TEMPLATE)
         seal_database(admin, template)
-        databases = WorkerDatabases(given.postgres.url(), owner, template=template, strategy=None)
-        yield Copies(given, databases)
+        databases = WorkerDatabases(lasting_servers.postgres.url(), owner, template=template, strategy=None)
+        yield Copies(lasting_servers, databases)
         names = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, 't_renewal_')").fetchall()
         for (name,) in names:
             databases.drop(name)
@@ -106,7 +107,7 @@ def test_rows_and_sequences_are_put_back_again_and_again(copies: Copies, stateme
 
     assert counters is not None
     assert name != again
-    assert copies.dump(again) == copies.dump(copies.fresh)
+    assert copies.dump(again) == copies.fresh
 
 
 @pytest.mark.parametrize(
