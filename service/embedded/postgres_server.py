@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -31,6 +32,8 @@ _DEFAULT_PORT = 5432
 # A fresh cluster takes 40 MB; this leaves room for a test database per worker and their WAL.
 _MEMORY_BYTES = 512 * 1024**2
 _SOCKET_BYTES = 1024**2
+_NAMING_SECONDS = 1.0
+_POLL_SECONDS = 0.003
 _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -200,7 +203,11 @@ def _accepts_connections(data: Path, pid: int) -> bool:
 
 def _in_use(data: Path, pid: int) -> EmbeddedError | None:
     """Return the error to raise if another server holds the cluster, else None."""
-    other = next(iter(_postmaster_file(data)), str(pid))
+    deadline = time.monotonic() + _NAMING_SECONDS
+    while not (holder := _postmaster_file(data)) and (data / "postmaster.pid").exists() and time.monotonic() < deadline:
+        # It stands there before its server has written anything in it.
+        time.sleep(_POLL_SECONDS)
+    other = next(iter(holder), str(pid))
     if other == str(pid):
         return None
     return EmbeddedError(

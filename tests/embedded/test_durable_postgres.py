@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from service.embedded import EmbeddedError, PostgresServer, startup
-from tests.embedded.owner_process import uid_of
+from tests.embedded.owner_process import eventually, uid_of
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +146,21 @@ def test_a_second_server_is_refused_naming_the_first(cluster: Path) -> None:
             PostgresServer.start(data_directory=cluster)
 
         assert ask(first, "SELECT 1") == 1
+
+
+def test_a_server_that_has_not_said_yet_which_process_it_is_is_waited_for(cluster: Path) -> None:
+    lock, log = cluster / "postmaster.pid", cluster / "server.log"
+    lock.touch()
+
+    def name() -> None:
+        eventually(lambda: '"postmaster.pid" is empty' in log.read_text(), seconds=20)
+        lock.write_text("4711\n")
+
+    with ThreadPoolExecutor() as thread:
+        naming = thread.submit(name)
+        with pytest.raises(EmbeddedError, match=r"in use .* process id 4711"):
+            PostgresServer.start(data_directory=cluster)
+        naming.result()
 
 
 def test_of_many_first_starts_at_once_one_gets_the_directory(owner: Callable[..., Owner], data: Path) -> None:
