@@ -87,7 +87,7 @@ def test_an_interrupted_seed_adds_nothing(configured: Terminal, engine: Engine) 
 
     status = seeding.stop(signal.SIGINT)
 
-    assert status == 130
+    assert status == 130, seeding.output
     assert "Traceback" not in seeding.output
     assert stored_rows(engine) == []
 
