@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -33,7 +33,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WORKER_SILENCE_SECONDS = 30
 # What a process gets between its last answer and its end: a thread that waits for a dead server would wait for ever.
 CLEANUP_SECONDS = 3.5
-LONGEST_DIRECTORY = 70
+# Of a socket in it, whose path may have 107 bytes.
+LONGEST_DIRECTORY = 107 - len("/listener-12345678")
 
 
 def claim_address(host: str, port: int) -> socket.socket:
@@ -101,7 +102,7 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         with TemporaryDirectory(prefix="item-service-metrics-") as shared:
             # Where the workers, which do not run yet, add up what they count.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-            _fork_workers()
+            _fork_workers(shared)
             Supervisor(config, sockets=[listener]).run()
         return
     # uvicorn handles them while it serves, and raises them again afterwards.
@@ -109,13 +110,14 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
     Server(config).run(sockets=[listener])
 
 
-def _fork_workers() -> None:
+def _fork_workers(directory: str) -> None:
     """Let uvicorn make workers as Python 3.14 makes processes: as forks of one that has imported the application.
 
-    One that has died is replaced without the second that imports take, and all share the memory of these.
+    One that has died is replaced without the second that imports take, and all share the memory of these. The socket on
+    which that process is asked for forks is in `directory`, which goes with the server however it ends.
     """
-    # Its socket gets a name in the directory for temporary files, and that name may have 107 bytes.
-    if sys.platform == "linux" and len(os.fsencode(gettempdir())) <= LONGEST_DIRECTORY:
+    if sys.platform == "linux" and len(os.fsencode(directory)) <= LONGEST_DIRECTORY:
+        multiprocessing.current_process()._config["tempdir"] = directory  # type: ignore[attr-defined]  # noqa: SLF001
         multiprocessing.set_forkserver_preload(["service.workers"])
         uvicorn._subprocess.spawn = multiprocessing.get_context("forkserver")  # type: ignore[assignment]  # noqa: SLF001
 

@@ -40,7 +40,7 @@ def committing(session: Session) -> Iterator[None]:
     try:
         yield
         session.commit()
-    except BaseException:
+    except BaseException:  # whatever it was, Ctrl-C included; it goes on from here
         session.rollback()
         raise
 
@@ -136,7 +136,7 @@ class UnitOfWork:
             moves_epoch = changed.everything or not fence.stands
             server_start = crud.bump_cache_epoch(self.session) if moves_epoch else None
             self.session.commit()
-        except BaseException:
+        except BaseException:  # as above
             # A fence of a COMMIT whose outcome is unknown stays until it expires.
             self.session.rollback()
             raise

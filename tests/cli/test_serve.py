@@ -189,18 +189,19 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["short", "too-long-for-the-socket-of-" + "forks" * 10])
-def test_workers_do_not_outlive_a_parent_that_was_killed(configured: Terminal, name: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_neither_workers_nor_files_outlive_the_server(configured: Terminal, number: int, name: str) -> None:
     with TemporaryDirectory(prefix=name) as temporary:
         server, url = serve(configured, "--workers", "2", TMPDIR=temporary)
         wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
         family = workers_of(server) | {pid for pid, parent, _ in processes() if parent == server.process.pid}
 
-        server.process.kill()
+        server.stop(number)
 
         wait_until(lambda: family.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
         with pytest.raises(requests.ConnectionError):
             requests.get(url, timeout=5)
-        assert list(Path(temporary).glob("item-service-metrics-*")) == []
+        assert list(Path(temporary).iterdir()) == []
 
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
