@@ -140,3 +140,18 @@ def test_a_copy_that_somebody_is_still_in_is_not_used_again(copies: Copies) -> N
     used = copies.use()
     with copies.connect(used):
         assert copies.renew(used, {}) == (used, None)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE child ENABLE ALWAYS TRIGGER never",
+        "ALTER TABLE child ENABLE REPLICA TRIGGER never",
+        "CREATE RULE keep AS ON DELETE TO child DO INSTEAD NOTHING; ALTER TABLE child ENABLE ALWAYS RULE keep",
+    ],
+)
+def test_copies_of_what_fires_whoever_writes_are_not_used_again(copies: Copies, statement: LiteralString) -> None:
+    name = copies.use(statement)
+
+    with copies.connect(name) as connection:
+        assert Blueprint.read(connection) is None
