@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection as PsycopgConnection
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, QueuePool, event, make_url
 
 from service.testing.worker import Database, EngineFactory
 
@@ -31,6 +31,16 @@ class CloneEngine:
         if self._parameters is None:
             return None
         return psycopg.connect(**{**self._parameters, "dbname": name})
+
+    def release(self) -> PsycopgConnection[Any] | None:
+        """Close all connections but one that came back to the pool, if there is one; that is the caller's."""
+        pool, only = self._engine.pool, None
+        if isinstance(pool, QueuePool) and pool.checkedin():
+            lent = self._engine.raw_connection()
+            only = lent.driver_connection
+            lent.detach()
+        self.close()
+        return only
 
     def close(self) -> None:
         """Close all connections."""

@@ -3,7 +3,8 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,19 +29,20 @@ WarmUp = Callable[[str], Connection | None]
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """A fresh copy, and a connection to it if one was made ahead of time."""
+    """A fresh copy, and a connection to it if one was made ahead of time; or a used one, and the one that was left."""
 
     name: str
     warm: Connection | None
     # Those of a copy that is not new are not empty: see `renewal`.
-    counters: Counters = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
 
 
 class CloneStock:
     """Copies of the template, a few of them on the shelf.
 
-    The thread copies between tests that need a clone, not while one of them runs: taking puts no work on it unless the
-    shelf is empty, giving back does. What is given back goes back on the shelf, under a new name, if it can be renewed.
+    Threads copy between tests that need a clone, not while one of them runs: taking puts no work on it unless the
+    shelf is empty, giving back does. What is given back goes back on the shelf if it can be renewed: with its
+    connection if nobody else has ever connected, else under a new name, so that whoever has cannot find it.
     """
 
     def __init__(self, databases: WorkerDatabases) -> None:
@@ -85,7 +87,7 @@ class CloneStock:
         raise self._error or AssertionError("neither a copy nor an error")
 
     def give_back(self, clone: Clone) -> None:
-        """Take back what nobody uses any more; its connection is closed."""
+        """Take back what nobody uses any more."""
         with self._changed:
             self._used.append(clone)
             self._wanted = _AHEAD
@@ -98,13 +100,13 @@ class CloneStock:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the threads."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(_CLOSE_SECONDS)
-        for clone in self._ready:
+        for clone in (*self._ready, *self._used):
             if clone.warm is not None:
                 clone.warm.close()
 
@@ -154,11 +156,23 @@ class CloneStock:
         return clone
 
     def _renew(self, used: Clone) -> Clone | None:
-        name = self._databases.rename(used.name) if self._blueprint and len(self._ready) < _AHEAD else None
+        is_wanted = self._blueprint is not None and len(self._ready) < _AHEAD
+        if used.warm is not None:
+            if is_wanted and (counters := self._reset(used, used.warm)):
+                return replace(used, counters=counters)
+            used.warm.close()
+        name = self._databases.rename(used.name) if is_wanted else None
         renewed = self._restore(name, used.counters) if name else None
         if renewed is None:
             self.discard(name or used.name)
         return renewed
+
+    def _reset(self, used: Clone, connection: Connection) -> Counters | None:
+        # A test may have done anything to the connection.
+        with suppress(psycopg.Error):
+            if self._blueprint and self._databases.is_only_of(used.name, connection.info.backend_pid):
+                return self._blueprint.reset(connection, used.counters)
+        return None
 
     def _restore(self, name: str, counters: Counters) -> Clone | None:
         connection = restored = None

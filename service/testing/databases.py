@@ -8,6 +8,7 @@ from service.testing.ownership import (
     connect_admin,
     create_database,
     drop_database,
+    is_unaltered,
     rename_unaltered,
     seal_database,
     write_record,
@@ -45,6 +46,11 @@ class WorkerDatabases:
             new = self._owner.database_name(self._number)
             self._number += 1
             return new if rename_unaltered(self._admin, name, new) else None
+
+    def is_only_of(self, name: str, process: int) -> bool:
+        """Whether server process `process` is the only one in a database, which was not altered."""
+        with self._lock:
+            return is_unaltered(self._admin, name, but=process)
 
     def keep(self, name: str, test: str) -> None:
         """Leave the database to whoever looks into why `test` failed."""

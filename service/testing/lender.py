@@ -1,6 +1,7 @@
 """Who lends databases to tests: at which level, with which data, and what becomes of a database afterwards."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -106,8 +107,11 @@ class Lender:
         with self.report.measured("clone: end" if is_clone else "rollback: end"):
             loan.end()
         if is_clone:
-            if self._clone_engine is not None:
-                self._clone_engine.close()
+            connection = self._clone_engine.release() if self._clone_engine is not None else None
+            if self._clone is not None:
+                self._clone = replace(self._clone, warm=connection)
+            elif connection is not None:
+                connection.close()
             if self._clone is None and not item.stash.get(FAILED, False):
                 loan.worker.stock.discard(loan.database.name)
 

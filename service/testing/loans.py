@@ -137,7 +137,6 @@ class CloneLoan(Loan):
             running.stop()
 
     def end(self) -> None:
-        """Close the connections; what the database holds stays."""
+        """Close the session; what the database holds stays."""
         if "session" in self.__dict__:
             self.session.close()
-        self._engine.dispose()

@@ -24,11 +24,11 @@ _UNDEFINED = (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject)
 _LEAVE_SECONDS = 0.2
 # Whether nobody is in the database, and whether it is as CREATE DATABASE has made it.
 _PLAIN = """
-SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid),
+SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid AND pid <> %(but)s),
     datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate AND datdba = current_user::regrole
     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
     AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = datname)
-FROM pg_database d WHERE datname = %s
+FROM pg_database d WHERE datname = %(name)s
 """
 
 Admin = psycopg.Connection[tuple[Any, ...]]
@@ -167,14 +167,19 @@ def drop_database(admin: Admin, name: str) -> None:
         return
 
 
-def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
-    """Rename a database if nobody is in it and it has no settings, grants or prepared transactions of its own."""
-    row = admin.execute(_PLAIN, [name]).fetchone()
+def is_unaltered(admin: Admin, name: str, *, but: int = 0) -> bool:
+    """Whether a database has no settings, grants or prepared transactions of its own, and nobody but `but` is in it."""
     deadline = time.monotonic() + _LEAVE_SECONDS
-    while row == (False, True) and time.monotonic() < deadline:
+    while True:
+        row = admin.execute(_PLAIN, {"name": name, "but": but}).fetchone()
         # A session ends a moment after its client has closed it.
-        row = admin.execute(_PLAIN, [name]).fetchone()
-    if row != (True, True):
+        if row != (False, True) or time.monotonic() > deadline:
+            return row == (True, True)
+
+
+def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
+    """Rename a database if it is unaltered and nobody is in it."""
+    if not is_unaltered(admin, name):
         return False
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new))
     try:

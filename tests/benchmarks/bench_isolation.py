@@ -215,7 +215,7 @@ def test_a_clone_test_among_others(kit_project: Path, django_project: Path, serv
 
 
 def test_clone_tests_back_to_back(kit_project: Path, django_project: Path, server: PostgresServer) -> None:
-    assert measure(kit_project, django_project, server, "test_commit", ["test_it.py::test_commit"]) <= 0.75
+    assert measure(kit_project, django_project, server, "test_commit", ["test_it.py::test_commit"]) <= 0.5
 
 
 @pytest.fixture

@@ -44,6 +44,10 @@ class Copies:
         """An ordinary connection."""
         return psycopg.connect(self._given.postgres.url(name))
 
+    def connect_to_fresh(self) -> psycopg.Connection[tuple[object, ...]]:
+        """The first connection to a copy."""
+        return self.connect(self._databases.copy())
+
     def use(self, *statements: LiteralString, name: str | None = None) -> str:
         """A copy that was used so."""
         name = name or self._databases.copy()
@@ -60,6 +64,14 @@ class Copies:
             return used, None
         with self.connect(name) as connection:
             return name, self._blueprint.restore(connection, before)
+
+    def reset(
+        self, connection: psycopg.Connection[tuple[object, ...]], before: Counters | None = None
+    ) -> Counters | None:
+        """Counters of a copy that is used again with its connection; None if it is not."""
+        if not self._databases.is_only_of(connection.info.dbname, connection.info.backend_pid):
+            return None
+        return self._blueprint.reset(connection, before or Counters())
 
     def dump(self, name: str) -> list[str]:
         """All that is in the database, as pg_dump writes it."""
@@ -86,7 +98,7 @@ def copies(lasting_servers: GivenServers) -> Iterator[Copies]:
         databases.close()
 
 
-@pytest.mark.parametrize(
+what_can_be_undone = pytest.mark.parametrize(
     "statements",
     [
         [],
@@ -100,17 +112,7 @@ def copies(lasting_servers: GivenServers) -> Iterator[Copies]:
         ["SET session_replication_role = replica", "DELETE FROM parent"],
     ],
 )
-def test_rows_and_sequences_are_put_back_again_and_again(copies: Copies, statements: list[LiteralString]) -> None:
-    name, counters = copies.renew(copies.use(*statements), {})
-    assert counters is not None
-    again, counters = copies.renew(copies.use(*statements, name=name), counters)
-
-    assert counters is not None
-    assert name != again
-    assert copies.dump(again) == copies.fresh
-
-
-@pytest.mark.parametrize(
+what_can_not = pytest.mark.parametrize(
     "statement",
     [
         "CREATE TABLE more ()",
@@ -130,16 +132,98 @@ def test_rows_and_sequences_are_put_back_again_and_again(copies: Copies, stateme
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 7', current_database()); END $$",
     ],
 )
+
+
+@what_can_be_undone
+def test_rows_and_sequences_are_put_back_again_and_again(copies: Copies, statements: list[LiteralString]) -> None:
+    name, counters = copies.renew(copies.use(*statements), Counters())
+    assert counters is not None
+    again, counters = copies.renew(copies.use(*statements, name=name), counters)
+
+    assert counters is not None
+    assert name != again
+    assert copies.dump(again) == copies.fresh
+
+
+@what_can_be_undone
+def test_the_only_session_is_used_again_too(copies: Copies, statements: list[LiteralString]) -> None:
+    with copies.connect_to_fresh() as connection:
+        connection.autocommit = True
+        counters = None
+        for _ in range(3):
+            for statement in statements:
+                connection.execute(statement)
+            counters = copies.reset(connection, counters)
+            assert counters is not None
+        assert copies.dump(connection.info.dbname) == copies.fresh
+
+
+@what_can_not
 def test_a_copy_that_was_changed_otherwise_is_not_used_again(copies: Copies, statement: LiteralString) -> None:
-    _, counters = copies.renew(copies.use(statement), {})
+    _, counters = copies.renew(copies.use(statement), Counters())
 
     assert counters is None
+
+
+@what_can_not
+def test_nor_is_its_session(copies: Copies, statement: LiteralString) -> None:
+    with copies.connect_to_fresh() as connection:
+        connection.autocommit = True
+        connection.execute(statement)
+
+        assert copies.reset(connection) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "question"),
+    [
+        ("SET TIME ZONE 'Asia/Tokyo'", "SHOW TIME ZONE"),
+        ("SET ROLE pg_monitor", "SELECT current_user"),
+        ("SET SESSION AUTHORIZATION pg_monitor", "SELECT session_user"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only"),
+        ("SET session_replication_role = replica", "SHOW session_replication_role"),
+        ("SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+        ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()"),
+        ("PREPARE one AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements"),
+        ("DECLARE one CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors"),
+    ],
+)
+def test_a_session_forgets_what_a_test_has_told_it(
+    copies: Copies, statement: LiteralString, question: LiteralString
+) -> None:
+    with copies.connect_to_fresh() as connection:
+        connection.autocommit = True
+        before = connection.execute(question).fetchone()
+        connection.execute(statement)
+        assert connection.execute(question).fetchone() != before
+
+        assert copies.reset(connection) is not None
+
+        assert connection.execute(question).fetchone() == before
+
+
+def test_what_the_driver_has_prepared_does_not_outlive_the_session(copies: Copies) -> None:
+    with copies.connect_to_fresh() as connection:
+        counters = None
+        for times in (0, 10, 10):
+            for _ in range(times):
+                connection.execute("SELECT count(*) FROM parent")
+            connection.commit()
+            counters = copies.reset(connection, counters)
+            assert counters is not None
+
+
+def test_a_copy_that_another_session_has_visited_is_not_used_as_it_is(copies: Copies) -> None:
+    with copies.connect_to_fresh() as connection:
+        with copies.connect(connection.info.dbname):
+            assert copies.reset(connection, Counters(sessions=2)) is None
+        assert copies.reset(connection) is None
 
 
 def test_a_copy_that_somebody_is_still_in_is_not_used_again(copies: Copies) -> None:
     used = copies.use()
     with copies.connect(used):
-        assert copies.renew(used, {}) == (used, None)
+        assert copies.renew(used, Counters()) == (used, None)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +238,12 @@ def test_copies_of_what_fires_whoever_writes_are_not_used_again(copies: Copies, 
     name = copies.use(statement)
 
     with copies.connect(name) as connection:
+        assert Blueprint.read(connection) is None
+
+
+def test_copies_on_a_server_that_does_not_count_are_not_used_again(copies: Copies) -> None:
+    with copies.connect_to_fresh() as connection:
+        connection.autocommit = True
+        connection.execute("SET track_counts = off")
+
         assert Blueprint.read(connection) is None

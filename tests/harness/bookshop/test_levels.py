@@ -108,6 +108,41 @@ def test_rows_of_a_data_migration_are_there(session):
     assert session.exec(select(Author.name)).all() == ["Anonymous"]
 
 
+LEFT_OPEN = []
+
+
+@pytest.mark.db(isolation="clone")
+@pytest.mark.parametrize("_again", range(2))
+class TestNothingRemainsOfATestWhoseCopyIsUsedAgain:
+    @pytest.fixture(autouse=True)
+    def _fresh(self, session):
+        assert titles(session) == []
+        assert session.execute(text("SHOW TIME ZONE")).scalar_one() != "Asia/Tokyo"
+        BookFactory(title="A book")
+        session.commit()
+
+    def test_that_changes_its_session(self, _again, session):
+        session.execute(text("SET TIME ZONE 'Asia/Tokyo'"))
+        session.commit()
+
+    def test_that_loses_its_connection(self, _again, session):
+        with pytest.raises(Exception, match="terminat"):
+            session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    def test_that_leaves_a_transaction_open(self, _again, engine):
+        LEFT_OPEN.append(engine.connect())
+        LEFT_OPEN[-1].execute(text("UPDATE author SET name = 'Nobody'"))
+
+    def test_that_takes_a_connection_from_the_pool(self, _again, engine):
+        LEFT_OPEN.append(engine.connect())
+        LEFT_OPEN[-1].detach()
+
+    def test_that_writes_through_another_connection(self, _again, engine):
+        with engine.connect() as first, engine.begin() as second:
+            first.execute(text("SET TIME ZONE 'Asia/Tokyo'"))
+            second.execute(text("DELETE FROM book"))
+
+
 @pytest.mark.db(isolation="clone")
 def test_rows_of_a_data_migration_are_there_in_a_clone(session):
     assert session.exec(select(Author.name)).all() == ["Anonymous"]
