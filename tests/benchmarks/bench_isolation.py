@@ -23,6 +23,9 @@ from service.embedded import PostgresServer
 ROOT = Path(__file__).parents[2]
 BOOKSHOP = ROOT / "tests" / "harness" / "bookshop"
 TESTS = 400
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "times", "-p", "no:randomly"]
+# They are here for other tests, and take half a second to import; who uses the kit has not got them.
+PYTEST += ["-p", "no:schemathesis", "-p", "no:hypothesispytest"]
 KIT_OPTIONS = ["-p", "service.testing.plugin", "-p", "no:django", "-o", f"db_alembic_config={BOOKSHOP}/alembic.ini"]
 
 TIMES = """
@@ -172,9 +175,8 @@ def one_among_twenty(test: str) -> list[str]:
 
 def median_milliseconds(folder: Path, test: str, tests: list[str], *options: str, **more: str) -> float:
     """The median of `test` in a run of `tests`."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "times", "-p", "no:randomly", "-p", "no:cacheprovider"]
     subprocess.run(
-        [*command, *options, *tests],
+        [*PYTEST, "-p", "no:cacheprovider", *options, *tests],
         cwd=folder,
         env=environment(folder, MEASURED=f"::{test}", **more),
         check=True,
@@ -229,9 +231,10 @@ def empty_cache() -> Iterator[Path]:
 
 def seconds_to_first_test(kit_project: Path, cache: Path, test: str) -> float:
     """From the start of pytest to the end of its first test, on embedded servers."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "times", "-p", "no:randomly", *KIT_OPTIONS]
     started = environment(kit_project, XDG_CACHE_HOME=str(cache), MEASURED="none", STARTED=str(time.time()))
-    subprocess.run([*command, f"test_it.py::{test}"], cwd=kit_project, env=started, check=True, capture_output=True)
+    subprocess.run(
+        [*PYTEST, *KIT_OPTIONS, f"test_it.py::{test}"], cwd=kit_project, env=started, check=True, capture_output=True
+    )
     return float((kit_project / "times.json").read_text())
 
 
