@@ -4,13 +4,14 @@ import errno
 import logging
 import multiprocessing
 import os
+import select
 import shutil
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -80,34 +81,60 @@ def make_worker_app() -> FastAPI:
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
-    # The parent would have removed it, had it not been killed.
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    # It may also have let go of this worker alone, because the process that made it has died.
+    if _has_ended(parent.pid or 0):
+        # It would have removed it, had it not been killed.
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _has_ended(pid: int) -> bool:
+    if sys.platform != "linux":
+        return True
+    try:
+        with os.fdopen(os.pidfd_open(pid)) as process:
+            # A process closes its files, which we have heard, a moment before it ends.
+            return bool(select.select([process], [], [], 1)[0])
+    except OSError:
+        return True
 
 
 def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_seconds: float = CLEANUP_SECONDS) -> None:
     """Serve until SIGINT or SIGTERM; with one worker in this process, else in that many, each replaced if it dies.
 
-    After its last answer the process has `cleanup_seconds` to end.
+    After its last answer the process has `cleanup_seconds` to end. SystemExit 1 when it ends for another reason.
     """
     host, port = listener.getsockname()[:2]
-    try:
-        # Not left to uvicorn: of two that claimed the address at once, the second to listen is told so here, which no
-        # worker of it could. Clients that come from now on wait until the application has started.
-        listener.listen(config.backlog)
-    except OSError as error:
-        raise _unusable(host, port, error) from error
-    log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
-    if config.workers > 1:
-        with TemporaryDirectory(prefix="item-service-metrics-") as shared:
+    with ExitStack() as undo:
+        if config.workers > 1:
             # Where the workers, which do not run yet, add up what they count.
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = undo.enter_context(_shared_directory())
             _fork_workers(shared)
+        try:
+            # Not left to uvicorn: of two that claimed the address at once, the second to listen is told so here, which
+            # no worker of it could. Clients that come from now on wait until the application has started.
+            listener.listen(config.backlog)
+        except OSError as error:
+            raise _unusable(host, port, error) from error
+        log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
+        if config.workers > 1:
             Supervisor(config, sockets=[listener]).run()
-        return
-    # uvicorn handles them while it serves, and raises them again afterwards.
-    exit_on_signals(0, within_seconds=cleanup_seconds)
-    Server(config).run(sockets=[listener])
+            return
+        # uvicorn handles them while it serves, and raises them again afterwards.
+        exit_on_signals(0, within_seconds=cleanup_seconds)
+        Server(config).run(sockets=[listener])
+        # No signal has ended it.
+        sys.exit(1)
+
+
+def _shared_directory() -> AbstractContextManager[str]:
+    try:
+        return TemporaryDirectory(prefix="item-service-metrics-")
+    except OSError as error:
+        advice = "Let TMPDIR name a directory that can be written to, or serve with one worker."
+        raise ConfigurationError(
+            [f"Several workers need a directory for what they count: {error}. {advice}"]
+        ) from error
 
 
 def _fork_workers(directory: str) -> None:
@@ -126,6 +153,21 @@ class Supervisor(Multiprocess):
     """uvicorn's, but a worker that has ended is counted no longer among those that are in some state now."""
 
     _counted: frozenset[int | None] = frozenset()
+    _has_failed = False
+
+    def run(self) -> None:
+        """Serve until a signal ends it; SystemExit 1 when no worker can be started, or none more."""
+        try:
+            super().run()
+        except (OSError, EOFError) as error:
+            # The process that makes workers cannot be reached, for example: its socket was removed with TMPDIR.
+            log.critical("server.cannot_start_workers", extra={"problem": str(error)})
+            self.terminate_all()
+            self.join_all()
+            self._has_failed = True
+        if self._has_failed:
+            # Whoever watches over the server starts it again.
+            sys.exit(1)
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died; called twice a second, after what signals asked for."""
@@ -135,7 +177,9 @@ class Supervisor(Multiprocess):
             process.child_conn.close()
         # With those of the last time, whom a signal may have ended since.
         before = self._pids() | self._counted
+        was_asked_to_exit = self.should_exit.is_set()
         super().keep_subprocess_alive()
+        self._has_failed = self.should_exit.is_set() and not was_asked_to_exit
         self._counted = self._pids()
         forget: Any = mark_process_dead  # untyped
         for pid in before - self._counted:

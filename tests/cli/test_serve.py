@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -202,6 +204,51 @@ def test_neither_workers_nor_files_outlive_the_server(configured: Terminal, numb
         with pytest.raises(requests.ConnectionError):
             requests.get(url, timeout=5)
         assert list(Path(temporary).iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_process_that_workers_are_forks_of_may_die_too(configured: Terminal) -> None:
+    server, url = serve(configured, "--workers", "2")
+    wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+    old = workers_of(server)
+    (victim,) = (pid for pid, parent, args in processes() if parent == server.process.pid and "forkserver" in args)
+
+    os.kill(victim, signal.SIGKILL)
+
+    wait_until(lambda: len(workers_of(server) - old) == 2, seconds=30)
+    wait_until(lambda: old.isdisjoint(pid for pid, _, _ in processes()), seconds=30)
+    wait_until(lambda: server.answers(f"{url}/health/ready"), seconds=30)
+    assert fetch_counts(f"{url}/metrics")
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_replace_a_worker_ends_with_1_and_leaves_nothing(configured: Terminal) -> None:
+    with TemporaryDirectory() as temporary:
+        server, _ = serve(configured, "--workers", "2", TMPDIR=temporary)
+        wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
+        family = workers_of(server)
+        # Whoever cleans up there takes the socket away on which forks are asked for.
+        for entry in Path(temporary).iterdir():
+            shutil.rmtree(entry)
+
+        os.kill(min(family), signal.SIGKILL)
+
+        assert server.process.wait(30) == 1
+        wait_until(lambda: family.isdisjoint(pid for pid, _, _ in processes()), seconds=10)
+        assert "server.cannot_start_workers" in server.output
+
+
+def test_workers_without_a_place_for_their_counters_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    config = uvicorn.Config("nowhere:app", workers=2)
+
+    with claim_address("127.0.0.1", 0) as listener:
+        with pytest.raises(ConfigurationError, match="Let TMPDIR name a directory that can be written to"):
+            run_server(config, listener)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(listener.getsockname())
 
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
