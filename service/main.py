@@ -1,5 +1,6 @@
 """The application: `create_app`, its lifespan, and `app` for servers that are given `service.main:app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,8 @@ from service.web.turns import Turns
 
 # Their bodies may be of any length: they are read piece by piece.
 STREAMED_PATHS = frozenset({"/items/import"})
+# What one that is cut off, because the server stops, gets to roll back and to answer.
+STREAMING_END_SECONDS = 2
 
 
 @asynccontextmanager
@@ -49,6 +52,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        if streaming := app.state.streaming:
+            await asyncio.wait(streaming, timeout=STREAMING_END_SECONDS)
         cache.stop()
         if hits is not None:
             await hits.close()
@@ -72,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = CollectorRegistry()
     app.state.turns = Turns()
+    app.state.streaming = set()
     add_problem_handlers(app)
     add_method_handler(app)
     app.include_router(transfer.router)

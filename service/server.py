@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 import uvicorn._subprocess
+import uvicorn.supervisors.multiprocess
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.supervisors import Multiprocess
@@ -190,12 +191,31 @@ class Supervisor(Multiprocess):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but a second Ctrl-C, which tox passes on, does not break off the stopping that the first one began."""
+    """uvicorn's, but a second Ctrl-C, which tox passes on, does not break off the stopping that the first one began.
+
+    And it stops, whatever hangs: after the time for running requests, and `CLEANUP_SECONDS`, SIGALRM ends the process.
+    """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""
         if not self.should_exit:
+            signal.setitimer(signal.ITIMER_REAL, (self.config.timeout_graceful_shutdown or 0) + CLEANUP_SECONDS)
             super().handle_exit(sig, frame)
+
+
+class Worker(uvicorn.supervisors.multiprocess.Process):
+    """uvicorn's, with our server in it."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        """The server of this process."""
+        if self._server is None:
+            self._server = Server(self.config)
+        return self._server
+
+
+# The supervisor makes workers of what has this name.
+uvicorn.supervisors.multiprocess.Process = Worker  # type: ignore[misc]
 
 
 def exit_on_signals(status: int | None = None, *, within_seconds: float) -> Callable[[], None]:

@@ -155,3 +155,11 @@ def processes() -> Iterator[tuple[int, int, str]]:
 def show(url: URL) -> str:
     """`url` in full, as an environment variable holds it."""
     return url.render_as_string(hide_password=False)
+
+
+def workers_of(server: Running) -> set[int]:
+    """The processes that serve: forks of one that the server has started, or interpreters of their own."""
+    running = list(processes())
+    started = {pid: args for pid, parent, args in running if parent == server.process.pid}
+    forks = {pid for pid, parent, _ in running if "forkserver" in started.get(parent, "")}
+    return forks | {pid for pid, args in started.items() if "spawn_main" in args}

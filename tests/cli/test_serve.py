@@ -1,4 +1,4 @@
-"""`service serve`: what has to be right before the port opens, its workers, its log, and how it ends."""
+"""`service serve`: what has to be right before the port opens, its workers, and its log."""
 
 import json
 import os
@@ -6,43 +6,22 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psycopg
 import pytest
 import requests
 import uvicorn
-from sqlalchemy import URL, Connection, Engine, make_url, text
-from sqlmodel import Session
+from sqlalchemy import URL
 
 from service.cache_cli import fetch_counts
 from service.config import ConfigurationError
-from service.embedded import PostgresServer, RedisServer
+from service.embedded import RedisServer
 from service.server import claim_address, run_server
-from tests.cli.conftest import Running, Terminal, processes, serve, show
-from tests.databases import create_database, migrate
-from tests.factories import ItemFactory
+from tests.cli.conftest import Terminal, processes, serve, show, workers_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
-
-
-def autocommit(engine: Engine) -> Connection:
-    """A connection whose every statement sees the present."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-
-
-def workers_of(server: Running) -> set[int]:
-    """The processes that serve: forks of one that the server has started, or interpreters of their own."""
-    running = list(processes())
-    started = {pid: args for pid, parent, args in running if parent == server.process.pid}
-    forks = {pid for pid, parent, _ in running if "forkserver" in started.get(parent, "")}
-    return forks | {pid for pid, args in started.items() if "spawn_main" in args}
 
 
 def test_a_database_behind_head_is_refused_before_the_port_opens(configured: Terminal, empty_database: URL) -> None:
@@ -249,100 +228,3 @@ def test_workers_without_a_place_for_their_counters_are_refused(monkeypatch: pyt
             run_server(config, listener)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(listener.getsockname())
-
-
-WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
-
-
-@contextmanager
-def locked_item(engine: Engine) -> Iterator[int]:
-    """The id of an item that no request can change meanwhile."""
-    with Session(engine) as session:
-        item = ItemFactory.create()
-        session.execute(text("SELECT FROM item WHERE id = :id FOR UPDATE"), {"id": item.id})
-        yield item.id
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("workers", "kill"),
-    [
-        pytest.param("1", os.kill, id="one process"),
-        pytest.param("2", os.kill, id="two workers"),
-        pytest.param("2", os.killpg, id="all of its processes at once"),
-    ],
-)
-@pytest.mark.usefixtures("session")
-def test_sigterm_lets_a_running_request_end(
-    configured: Terminal, engine: Engine, workers: str, kill: Callable[[int, int], None]
-) -> None:
-    server, url = serve(configured, "--workers", workers, LOCK_TIMEOUT_MS="1900")
-    with ThreadPoolExecutor() as threads, autocommit(engine) as observer:
-        with locked_item(engine) as item_id:
-            body = {"name": "changed", "price": 1}
-            answer = threads.submit(requests.put, f"{url}/items/{item_id}", json=body, timeout=20)
-            wait_until(lambda: observer.scalar(WAITING), seconds=30)
-            family = workers_of(server)
-            kill(server.process.pid, signal.SIGTERM)
-            server.await_output("Shutting down")
-
-        assert answer.result().json()["name"] == "changed"
-    assert server.process.wait(timeout=15) == 0
-    assert family.isdisjoint(pid for pid, _, _ in processes())
-    assert "Traceback" not in server.output
-
-
-@pytest.mark.usefixtures("session")
-def test_sigterm_lets_requests_end_that_have_no_thread_yet(configured: Terminal, engine: Engine) -> None:
-    server, url = serve(configured, LOCK_TIMEOUT_MS="1900", THREADS="2")
-    with ExitStack() as stack:
-        *clients, other = [stack.enter_context(closing(HTTPConnection(url.removeprefix("http://")))) for _ in range(11)]
-        with locked_item(engine) as item_id:
-            for n, client in enumerate(clients):
-                headers = {"Content-Type": "application/json"}
-                client.request("PUT", f"/items/{item_id + n // 5}", '{"name": "changed", "price": 1}', headers)
-            for _ in range(2):  # what was sent before has been read when these are answered
-                other.request("GET", "/health/live")
-                assert other.getresponse().read() == b'{"status":"alive"}'
-            server.process.terminate()
-            server.await_output("Shutting down")
-
-        assert [client.getresponse().status for client in clients] == [200] * 5 + [404] * 5
-    assert server.process.wait(timeout=15) == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_server_ends_with_0(configured: Terminal, number: int) -> None:
-    server, _ = serve(configured)
-
-    assert server.stop(number) == 0
-    assert "Traceback" not in server.output
-
-
-@contextmanager
-def halted(server: PostgresServer) -> Iterator[None]:
-    """The service's connections to `server` answer nothing any more, as if the machine hung."""
-    query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'item-service'"
-    with psycopg.connect(server.url()) as connection:
-        pids = [pid for (pid,) in connection.execute(query)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    yield
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str) -> None:
-    with PostgresServer.start() as postgres:
-        database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
-        migrate(database)
-        environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
-        server, url = serve(configured, "--workers", workers, **environment)
-        with halted(postgres), closing(HTTPConnection(url.removeprefix("http://"))) as waiting:
-            # Sent, and therefore read, before the one that is answered.
-            waiting.request("GET", "/items/?limit=2")
-            wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
-
-            assert server.stop(seconds=10) == 0
