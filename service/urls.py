@@ -1,6 +1,7 @@
 """What DATABASE_URL and REDIS_URL may be, and how they are shown to people."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -51,10 +52,10 @@ def mask_url(value: str) -> str:
     return url.set(query=where).render_as_string(hide_password=True)
 
 
-def _read_url(value: SecretStr, schemes: tuple[str, ...]) -> URL:
+def _read_url(value: SecretStr, schemes: tuple[str, ...], *, others: Iterable[str] = ()) -> URL:
     text = value.get_secret_value()
     if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        expected = f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+        expected = f"a URL that starts with {' or '.join(f'{scheme}://' for scheme in (*schemes, *others))}"
         raise PydanticCustomError("url", "expected {expected}", {"expected": expected})
     try:
         url = make_url(text)
@@ -124,7 +125,7 @@ def check_redis_url(value: SecretStr) -> SecretStr:
             raise PydanticCustomError("url", "expected {expected}", {"expected": REDIS_GROUPS[scheme]})
         text = several.options_url
     else:
-        _read_url(value, REDIS_SCHEMES)
+        _read_url(value, REDIS_SCHEMES, others=REDIS_GROUPS)
         _check_redis_options(text)
     try:
         redis.ConnectionPool.from_url(text).make_connection()  # which connects to nothing yet

@@ -89,6 +89,16 @@ def test_what_is_wrong_in_a_file_is_told_like_the_environment(environment: Envir
     ]
 
 
+def test_every_scheme_of_a_redis_url_is_named(environment: Environment) -> None:
+    environment.setenv("REDIS_URL", "http://host")
+
+    (problem,) = problems()
+    assert problem == (
+        "REDIS_URL='http://host': expected a URL that starts with redis:// or rediss:// or unix:// or redis+sentinel://"
+        " or redis+cluster:// or rediss+sentinel:// or rediss+cluster://"
+    )
+
+
 def test_missing_settings_are_told_with_an_example(environment: Environment) -> None:
     environment.delenv("DATABASE_URL")
     environment.delenv("REDIS_URL")
