@@ -107,10 +107,7 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
     """
     host, port = listener.getsockname()[:2]
     with ExitStack() as undo:
-        if config.workers > 1:
-            # Where the workers, which do not run yet, add up what they count.
-            shared = os.environ["PROMETHEUS_MULTIPROC_DIR"] = undo.enter_context(_shared_directory())
-            _fork_workers(shared)
+        shared = undo.enter_context(_shared_directory()) if config.workers > 1 else None
         try:
             # Not left to uvicorn: of two that claimed the address at once, the second to listen is told so here, which
             # no worker of it could. Clients that come from now on wait until the application has started.
@@ -118,7 +115,10 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         except OSError as error:
             raise _unusable(host, port, error) from error
         log.info("server.starting", extra={"host": host, "port": port, "workers": config.workers})
-        if config.workers > 1:
+        if shared is not None:
+            # Where the workers, which do not run yet, add up what they count.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            _fork_workers(shared)
             Supervisor(config, sockets=[listener]).run()
             return
         # uvicorn handles them while it serves, and raises them again afterwards.
