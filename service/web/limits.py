@@ -121,13 +121,18 @@ class RequestLimits:
             await _refuse(BodyTooLargeError(limit), scope, receive, send)
             return
         left = limit
+        is_whole = False
 
         async def receive_counted() -> Message:
-            nonlocal left
+            nonlocal left, is_whole
             try:
                 message = await receive()
             except asyncio.CancelledError as error:
+                # After the whole body, only whoever streams an answer listens, and cancels that when it has ended.
+                if is_whole:
+                    raise
                 raise _CutOffError from error
+            is_whole = not message.get("more_body")
             left -= len(message.get("body", b""))
             if left < 0:
                 raise _OverflowError(message)
