@@ -17,6 +17,7 @@ from service.routers import batch, health, items, listing, metrics, transfer
 from service.routers.cached import find_cached_route
 from service.web import docs_pages, problem_pages
 from service.web.cached_reads import CachedReads
+from service.web.half_requests import HalfRequests
 from service.web.limits import RequestLimits
 from service.web.methods import add_method_handler
 from service.web.openapi import DocumentedAPI
@@ -89,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(problem_pages.router)
     app.include_router(docs_pages.router)
     app.add_middleware(RequestLimits, streamed=STREAMED_PATHS)
+    app.add_middleware(HalfRequests, streamed=STREAMED_PATHS)
     app.add_middleware(CorrelationIdMiddleware)
     app.add_middleware(CachedReads, route=find_cached_route)
     return app

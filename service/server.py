@@ -119,6 +119,8 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
             # Where the workers, which do not run yet, add up what they count.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
             _fork_workers(shared)
+            # The supervisor makes workers of what has this name.
+            uvicorn.supervisors.multiprocess.Process = Worker  # type: ignore[misc]
             Supervisor(config, sockets=[listener]).run()
             return
         # uvicorn handles them while it serves, and raises them again afterwards.
@@ -212,10 +214,6 @@ class Worker(uvicorn.supervisors.multiprocess.Process):
         if self._server is None:
             self._server = Server(self.config)
         return self._server
-
-
-# The supervisor makes workers of what has this name.
-uvicorn.supervisors.multiprocess.Process = Worker  # type: ignore[misc]
 
 
 def exit_on_signals(status: int | None = None, *, within_seconds: float) -> Callable[[], None]:

@@ -88,7 +88,7 @@ class ExportQuery(ItemFilter):
 
 IMPORTED: Responses = {
     200: {"description": "What was done.", "headers": describe_headers("Idempotency-Replayed")},
-    **describe_problems(408, 409),
+    **describe_problems(409),
     **describe_problems(422, model=RejectedLines | Problem),
 }
 

@@ -1,10 +1,12 @@
 """One engine for all clone tests of a worker: a new one would first ask the server half a dozen questions."""
 
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Engine, QueuePool, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.testing.worker import Database, EngineFactory
 
@@ -34,13 +36,15 @@ class CloneEngine:
 
     def release(self) -> PsycopgConnection[Any] | None:
         """Close all connections but one that came back to the pool, if there is one; that is the caller's."""
-        pool, only = self._engine.pool, None
-        if isinstance(pool, QueuePool) and pool.checkedin():
-            lent = self._engine.raw_connection()
-            only = lent.driver_connection
-            lent.detach()
+        pool, kept = self._engine.pool, None
+        # The pool may find its connection dead, and the test may have seen to it that there is no other.
+        with suppress(psycopg.Error, SQLAlchemyError):
+            if isinstance(pool, QueuePool) and pool.checkedin():
+                lent = self._engine.raw_connection()
+                kept = lent.driver_connection
+                lent.detach()
         self.close()
-        return only
+        return kept
 
     def close(self) -> None:
         """Close all connections."""

@@ -167,19 +167,20 @@ def drop_database(admin: Admin, name: str) -> None:
         return
 
 
-def is_unaltered(admin: Admin, name: str, *, but: int = 0) -> bool:
-    """Whether a database has no settings, grants or prepared transactions of its own, and nobody but `but` is in it."""
-    deadline = time.monotonic() + _LEAVE_SECONDS
-    while True:
-        row = admin.execute(_PLAIN, {"name": name, "but": but}).fetchone()
-        # A session ends a moment after its client has closed it.
-        if row != (False, True) or time.monotonic() > deadline:
-            return row == (True, True)
+def is_unaltered(admin: Admin, name: str, *, but: int) -> bool:
+    """Whether a database has no settings, grants or prepared transactions of its own, and nobody but `but` in it."""
+    return admin.execute(_PLAIN, {"name": name, "but": but}).fetchone() == (True, True)
 
 
 def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
-    """Rename a database if it is unaltered and nobody is in it."""
-    if not is_unaltered(admin, name):
+    """Rename a database if nobody is in it and it has no settings, grants or prepared transactions of its own."""
+    asked = {"name": name, "but": 0}
+    row = admin.execute(_PLAIN, asked).fetchone()
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while row == (False, True) and time.monotonic() < deadline:
+        # A session ends a moment after its client has closed it.
+        row = admin.execute(_PLAIN, asked).fetchone()
+    if row != (True, True):
         return False
     statement = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new))
     try:

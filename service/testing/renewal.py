@@ -21,6 +21,7 @@ Connection = psycopg.Connection[Any]
 _COUNTS_SINCE = 15_00_00
 # What migrations put into tables is kept in memory.
 _MOST_BYTES = 1 << 20
+# No table has the oid 0.
 _COUNTERS = """
 SELECT 0, pg_stat_get_db_sessions(oid) FROM pg_database WHERE datname = current_database() UNION ALL
 SELECT oid, changes FROM pg_class, LATERAL (

@@ -5,7 +5,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.errors import ServiceError
 from service.web.limits import MAX_ADDRESS_BYTES, MAX_HEADER_BYTES
-from service.web.problems import problem
+from service.web.problems import closing_problem
 from service.web.refusals import AddressTooLongError, HeadersTooLargeError, MalformedRequestError
 
 # Whatever is a little shorter, RequestLimits refuses with the exact bound.
@@ -48,8 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ServiceError) -> None:
         # Nobody can say which path was meant.
-        answer = problem(HTTPConnection({"type": "http", "path": "/"}), error)
-        answer.headers["Connection"] = "close"
+        answer = closing_problem(HTTPConnection({"type": "http", "path": "/"}), error)
         lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", bytes(answer.body)]))
         self.transport.close()

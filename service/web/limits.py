@@ -7,18 +7,11 @@ from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ServiceError
-from service.web.problems import problem
-from service.web.refusals import (
-    AddressTooLongError,
-    BodyTooLargeError,
-    HeadersTooLargeError,
-    MalformedRequestError,
-    RequestTimeoutError,
-)
+from service.web.problems import closing_problem
+from service.web.refusals import AddressTooLongError, BodyTooLargeError, HeadersTooLargeError, MalformedRequestError
 
 MAX_ADDRESS_BYTES = 8192  # RFC 9110, section 4.1, asks for 8000
 MAX_HEADER_BYTES = 32_768
@@ -42,8 +35,7 @@ def find_fault(scope: Scope) -> ServiceError | None:
 class RequestLimits:
     """Answers 400, 413, 414 and 431; the application's state has `max_body_bytes`, which `streamed` paths may exceed.
 
-    A body is counted while the application reads it, so that memory does not grow with what a client sends. When the
-    server stops, who has sent half a request gets 408; the state has `streaming`, tasks to be waited for then.
+    A body is counted while the application reads it, so that memory does not grow with what a client sends.
     """
 
     def __init__(self, app: ASGIApp, *, streamed: Container[str]) -> None:
@@ -54,66 +46,12 @@ class RequestLimits:
         """Refuse, or hand on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        has_begun = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await self._run(scope, receive, send_noted)
-        except _CutOffError:
-            if has_begun:
-                raise
-            answer = _closing(RequestTimeoutError("The server stopped before the whole request had come."), scope)
-            await answer(scope, receive, send)
-
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault := find_fault(scope):
+        elif fault := find_fault(scope):
             await _refuse(fault, scope, receive, send)
         elif scope["path"] in self._streamed:
-            await self._run_to_its_end(scope, receive, send)
+            await self._app(scope, receive, send)
         else:
             await self._run_with_limit(scope, receive, send)
-
-    async def _run_to_its_end(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Not cancelled when the server stops, but cut off from the client, and waited for.
-
-        A thread reads the body, and waits for the event loop with the lock of its connection held. Whoever cancels the
-        request has the event loop roll back on that connection, and wait for the thread.
-        """
-        if this := asyncio.current_task():
-            streaming: set[asyncio.Task[object]] = scope["app"].state.streaming
-            streaming.add(this)
-            this.add_done_callback(streaming.discard)
-        reader: asyncio.Task[object] | None = None
-        is_stopping = False
-
-        async def receive_or_stop() -> Message:
-            nonlocal reader
-            if is_stopping:
-                raise _CutOffError
-            reader = asyncio.current_task()
-            try:
-                return await receive()
-            except asyncio.CancelledError:
-                if is_stopping:
-                    raise _CutOffError from None
-                raise
-            finally:
-                reader = None
-
-        work = asyncio.ensure_future(self._app(scope, receive_or_stop, send))
-        while not work.done():
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                is_stopping = True
-                if reader is not None:
-                    reader.cancel()
-        work.result()
 
     async def _run_with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit: int = scope["app"].state.max_body_bytes
@@ -121,18 +59,10 @@ class RequestLimits:
             await _refuse(BodyTooLargeError(limit), scope, receive, send)
             return
         left = limit
-        is_whole = False
 
         async def receive_counted() -> Message:
-            nonlocal left, is_whole
-            try:
-                message = await receive()
-            except asyncio.CancelledError as error:
-                # After the whole body, only whoever streams an answer listens, and cancels that when it has ended.
-                if is_whole:
-                    raise
-                raise _CutOffError from error
-            is_whole = not message.get("more_body")
+            nonlocal left
+            message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
                 raise _OverflowError(message)
@@ -152,19 +82,9 @@ class _OverflowError(Exception):
         self.last = last
 
 
-class _CutOffError(Exception):
-    """The server stops, and waits no longer for what the client has not sent."""
-
-
 def _declared_length(scope: Scope) -> int:
     declared = Headers(scope=scope).get("content-length", "")
     return int(declared) if declared.isascii() and declared.isdigit() else 0
-
-
-def _closing(error: ServiceError, scope: Scope) -> Response:
-    answer = problem(HTTPConnection(scope), error)
-    answer.headers["Connection"] = "close"
-    return answer
 
 
 async def _refuse(
@@ -174,7 +94,7 @@ async def _refuse(
 
     That is RFC 9112, section 9.6. `last` is what the application has received last.
     """
-    answer = _closing(error, scope)
+    answer = closing_problem(HTTPConnection(scope), error)
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": True})
     with suppress(TimeoutError):

@@ -33,7 +33,7 @@ HEADERS = {
     "Idempotency-Replayed": ("the answer is the one that an earlier request with this key got", "boolean", True),
 }
 PROBLEM_HEADERS = {
-    **dict.fromkeys((400, 413, 414, 431), ("Connection",)),
+    **dict.fromkeys((400, 408, 413, 414, 431), ("Connection",)),
     409: ("Retry-After",),
     412: ("ETag",),
     415: ("Accept", "Accept-Post", "Accept-Patch", "Accept-Encoding"),
@@ -41,7 +41,7 @@ PROBLEM_HEADERS = {
 }
 # Any request may be answered so, one with a body also with these.
 COMMON_PROBLEMS = (400, 414, 422, 431, 500)
-BODY_PROBLEMS = (413, 415)
+BODY_PROBLEMS = (408, 413, 415)
 
 
 def describe_headers(*names: str) -> Document:

@@ -82,6 +82,13 @@ def problem(request: HTTPConnection, error: ServiceError) -> JSONResponse:
     return JSONResponse(content | dict(error.extensions), error.status, error.headers, MEDIA_TYPE)
 
 
+def closing_problem(request: HTTPConnection, error: ServiceError) -> JSONResponse:
+    """The same, and the end of the connection: what else the client sends on it is not read as a request."""
+    answer = problem(request, error)
+    answer.headers["Connection"] = "close"
+    return answer
+
+
 def _instance(request: HTTPConnection) -> str:
     # Not `request.url`, which cannot be made for every Host that a client may send.
     return quote(request.scope["path"])

@@ -86,7 +86,7 @@ class MethodNotAllowedError(ServiceError):
 
 
 class RequestTimeoutError(ServiceError):
-    """The client sent nothing more, or too little, of a body that it had begun; nothing was changed."""
+    """The client sent nothing more, or too little, of a body before the server stopped waiting; nothing was changed."""
 
     status = 408
     slug = "request-timeout"

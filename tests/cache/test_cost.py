@@ -11,6 +11,7 @@ from service.embedded import RedisServer
 from tests.cache.faults import paused
 from tests.cache.fleet import NewServer, running
 from tests.cache.workers import StartWorker
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.db(isolation="clone")
 
@@ -67,8 +68,7 @@ def count_scans(engine: Engine) -> int:
     """How often the table was read; a process of PostgreSQL tells when it ends, a moment after its client."""
     engine.dispose()
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        while connection.execute(OTHERS).scalar_one():
-            pass
+        wait_until(lambda: not connection.execute(OTHERS).scalar_one(), seconds=10)
         return int(connection.execute(SCANS).scalar_one())
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, make_url, text
 from sqlmodel import Session
 
 from service.embedded import PostgresServer
-from tests.cli.conftest import Terminal, processes, serve, show, workers_of
+from tests.cli.conftest import Running, Terminal, processes, serve, show, workers_of
 from tests.databases import create_database, migrate
 from tests.factories import ItemFactory
 from tests.waiting import wait_until
@@ -133,6 +133,17 @@ COPYING = "SELECT 1 FROM pg_stat_progress_copy"
 
 
 @contextmanager
+def serving_on_its_own(terminal: Terminal, workers: str) -> Iterator[tuple[PostgresServer, Running, str]]:
+    """A PostgreSQL that nobody else needs, a server on it that gives requests a second to end, and its URL."""
+    with PostgresServer.start() as postgres:
+        database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
+        migrate(database)
+        environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
+        server, url = serve(terminal, "--workers", workers, **environment)
+        yield postgres, server, url
+
+
+@contextmanager
 def halted(server: PostgresServer) -> Iterator[None]:
     """The service's connections to `server` answer nothing any more, as if the machine hung."""
     query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'item-service'"
@@ -148,35 +159,29 @@ def halted(server: PostgresServer) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_a_server_that_waits_for_a_hung_database(configured: Terminal, workers: str) -> None:
-    with PostgresServer.start() as postgres:
-        database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
-        migrate(database)
-        environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
-        server, url = serve(configured, "--workers", workers, **environment)
-        with halted(postgres), closing(HTTPConnection(url.removeprefix("http://"))) as waiting:
-            # Sent, and therefore read, before the one that is answered.
-            waiting.request("GET", "/items/?limit=2")
-            wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
+    with (
+        serving_on_its_own(configured, workers) as (postgres, server, url),
+        halted(postgres),
+        closing(HTTPConnection(url.removeprefix("http://"))) as waiting,
+    ):
+        # Sent, and therefore read, before the one that is answered.
+        waiting.request("GET", "/items/?limit=2")
+        wait_until(lambda: server.answers(f"{url}/health/live"), seconds=30)
 
-            assert server.stop(seconds=10) == 0
+        assert server.stop(seconds=10) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_a_server_whose_import_cannot_be_rolled_back(configured: Terminal, workers: str) -> None:
-    with PostgresServer.start() as postgres:
-        database = create_database(make_url(postgres.url()).set(drivername="postgresql+psycopg"), "items")
-        migrate(database)
-        environment = {"DATABASE_URL": show(database), "SHUTDOWN_TIMEOUT_SECONDS": "1"}
-        server, url = serve(configured, "--workers", workers, **environment)
+    with serving_on_its_own(configured, workers) as (postgres, server, url):
+        family = workers_of(server) | {server.process.pid}
         with sending_half(url, "/items/import", "application/x-ndjson"):
             with psycopg.connect(postgres.url(), autocommit=True) as connection:
                 wait_until(lambda: connection.execute(COPYING).fetchone(), seconds=10)
             with halted(postgres):
-                server.process.terminate()
-                family = workers_of(server) | {server.process.pid}
+                server.stop()
 
-                server.process.wait(timeout=15)
                 assert family.isdisjoint(pid for pid, _, _ in processes())
 
 

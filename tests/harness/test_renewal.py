@@ -7,10 +7,15 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
+from sqlalchemy import create_engine
 
+from service.testing.clone_engine import CloneEngine
 from service.testing.databases import WorkerDatabases
 from service.testing.ownership import Owner, connect_admin, create_database, seal_database
 from service.testing.renewal import Blueprint, Counters
+from service.testing.watch import unwatched
+from service.testing.worker import Database
 from tests.harness.conftest import GivenServers
 
 TEMPLATE = """
@@ -247,3 +252,19 @@ def test_copies_on_a_server_that_does_not_count_are_not_used_again(copies: Copie
         connection.execute("SET track_counts = off")
 
         assert Blueprint.read(connection) is None
+
+
+def test_a_connection_that_cannot_be_replaced_is_not_kept(copies: Copies, lasting_servers: GivenServers) -> None:
+    with copies.connect_to_fresh() as connection:
+        name = connection.info.dbname
+    url = lasting_servers.postgres.url(name)
+    database = Database(name, url.replace("postgresql://", "postgresql+psycopg://", 1), url)
+    with unwatched():
+        clone_engine = CloneEngine(lambda url: create_engine(url, pool_pre_ping=True), database)
+        with clone_engine.point_at(database, None).connect():
+            pass
+        with psycopg.connect(lasting_servers.postgres.url(), autocommit=True) as admin:
+            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+        assert clone_engine.release() is None

@@ -3,6 +3,7 @@
 
 import logging
 
+import psycopg
 import pytest
 import redis
 import requests
@@ -128,6 +129,13 @@ class TestNothingRemainsOfATestWhoseCopyIsUsedAgain:
     def test_that_loses_its_connection(self, _again, session):
         with pytest.raises(Exception, match="terminat"):
             session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    def test_that_lets_nobody_in_any_more(self, _again, session, worker_database):
+        session.close()
+        name = worker_database.name
+        with psycopg.connect(worker_database.dsn.replace(name, "postgres"), autocommit=True) as admin:
+            admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
     def test_that_leaves_a_transaction_open(self, _again, engine):
         LEFT_OPEN.append(engine.connect())
