@@ -12,7 +12,7 @@ from service.testing.errors import SetupError
 from service.testing.ownership import LOCK_DATABASE, Admin, connect_admin, list_owned
 from service.testing.psql import open_dump, open_kept
 from service.testing.redis_claims import claim_database
-from service.testing.servers import Choice, check_version
+from service.testing.servers import Choice
 from service.testing.sweeping import find_leftovers, sweep
 
 _NO_SERVER = (
@@ -71,8 +71,8 @@ def _examine_postgres(choice: Choice) -> Iterator[str]:
         with PostgresServer.start() as server:
             yield f"version {server.version} starts, with its files in {server.data_directory.parent}"
         return
-    yield "version {}.{}".format(*divmod(check_version(choice.database_url), 10_000))
     with _connect(choice.database_url) as admin:
+        yield "version {}.{}".format(*divmod(admin.info.server_version, 10_000))
         yield from _examine_databases(admin)
 
 

@@ -71,6 +71,10 @@ class RunningApp:
             )
         return found
 
+    def client(self, *, after_request: Callable[[], None], one_at_a_time: bool) -> Client:
+        """A new client of the application."""
+        return Client(self, after_request=after_request, one_at_a_time=one_at_a_time)
+
     def bind(self, target: Connection | Engine) -> None:
         """Let every session of the application work on `target`, and in a savepoint of it if it is a connection."""
         self.sessions.configure(bind=target, join_transaction_mode="create_savepoint")

@@ -3,23 +3,25 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-import redis
 from sqlalchemy import Engine, create_engine
 from sqlmodel import Session
 
-from service.testing.application import Client, RunningApp
 from service.testing.fork_server import ForkServer
 from service.testing.lender import LENDER
 from service.testing.live import LiveServer, serving
 from service.testing.loans import Loan
 from service.testing.queries import describe
-from service.testing.redis_claims import connect
 from service.testing.seeding import Destination, storing
 from service.testing.watch import recording
 from service.testing.worker import Database, EngineFactory
+
+if TYPE_CHECKING:
+    import redis
+
+    from service.testing.application import Client, RunningApp
 
 
 @pytest.fixture(scope="session")
@@ -56,27 +58,27 @@ def session(_loan: Loan) -> Session:
 
 
 @pytest.fixture
-def _running_app(_loan: Loan) -> Iterator[RunningApp]:
+def _running_app(_loan: Loan) -> Iterator["RunningApp"]:
     with _loan.running_app() as running:
         yield running
 
 
 @pytest.fixture
-def app(_running_app: RunningApp) -> Any:  # noqa: ANN401  # the project's own class
+def app(_running_app: "RunningApp") -> Any:  # noqa: ANN401  # the project's own class
     """The application, running on this test's database and Redis."""
     return _running_app.app
 
 
 @pytest.fixture
-def client(_running_app: RunningApp, _loan: Loan) -> Client:
+def client(_running_app: "RunningApp", _loan: Loan) -> "Client":
     """A client of `app`. What `session` has loaded is read anew after each request."""
     return _loan.client(_running_app)
 
 
 @pytest.fixture
-def redis_client(_loan: Loan) -> Iterator[redis.Redis]:
+def redis_client(_loan: Loan) -> Iterator["redis.Redis"]:
     """A client of this test's Redis, which was empty when the test began."""
-    with connect(_loan.redis_url) as client:
+    with _loan.redis.connect() as client:
         yield client
 
 

@@ -4,15 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.testing.application import Client, RunningApp
 from service.testing.rollback import SharedConnection
 from service.testing.watch import Watch
 from service.testing.worker import Database, Worker
+
+if TYPE_CHECKING:
+    from service.testing.application import Client, RunningApp
+    from service.testing.worker_redis import WorkerRedis
 
 
 class Loan(ABC):
@@ -37,7 +40,7 @@ class Loan(ABC):
         """The test's own session."""
 
     @abstractmethod
-    def running_app(self) -> AbstractContextManager[RunningApp]:
+    def running_app(self) -> AbstractContextManager["RunningApp"]:
         """The application on the database, for as long as the context lasts."""
 
     @abstractmethod
@@ -45,19 +48,19 @@ class Loan(ABC):
         """Close what was opened; raises IsolationError for what only the end shows."""
 
     @cached_property
-    def redis_url(self) -> str:
-        """The URL of the worker's Redis, emptied for this test."""
-        self.worker.flush_redis()
-        return self.worker.redis_url
+    def redis(self) -> "WorkerRedis":
+        """The worker's Redis, emptied for this test."""
+        self.worker.redis.flush()
+        return self.worker.redis
 
     def environment(self) -> dict[str, str]:
         """The environment variables of an application on this database."""
-        redis_url = self.redis_url if self.worker.project.uses_redis else ""
+        redis_url = self.redis.url if self.worker.project.uses_redis else ""
         return self.worker.project.fill_environment(database_url=self.database.url, redis_url=redis_url)
 
-    def client(self, running: RunningApp) -> Client:
+    def client(self, running: "RunningApp") -> "Client":
         """A new client of the application."""
-        return Client(running, after_request=self._after_request, one_at_a_time=not self.commits)
+        return running.client(after_request=self._after_request, one_at_a_time=not self.commits)
 
     def _after_request(self) -> None:
         """Let the test's session read anew what the application may have changed, but keep what the test has set."""
@@ -92,7 +95,7 @@ class RollbackLoan(Loan):
         return Session(self._transaction.connection, join_transaction_mode="create_savepoint")
 
     @contextmanager
-    def running_app(self) -> Iterator[RunningApp]:
+    def running_app(self) -> Iterator["RunningApp"]:
         """The worker's one application, its sessions on the shared connection."""
         running = self.worker.app(self.environment())
         running.bind(self._transaction.connection)
@@ -128,9 +131,9 @@ class CloneLoan(Loan):
         return Session(self._engine)
 
     @contextmanager
-    def running_app(self) -> Iterator[RunningApp]:
+    def running_app(self) -> Iterator["RunningApp"]:
         """An application of the test's own, with its startup and its shutdown."""
-        running = RunningApp(self.worker.project, self.environment())
+        running = self.worker.start_app(self.environment())
         try:
             yield running
         finally:

@@ -19,6 +19,7 @@ from service.testing.errors import SetupError
 KIT = "service.testing"
 # Advisory locks are per database: everybody has to take theirs in the same one.
 LOCK_DATABASE = "postgres"
+_OLDEST_POSTGRES = 14
 _UNDEFINED = (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject)
 
 _LEAVE_SECONDS = 0.2
@@ -91,15 +92,24 @@ def connect_admin(url: str, owner: Owner | None = None) -> Admin:
     """An autocommit connection for CREATE and DROP DATABASE, and for locks that live as long as it does.
 
     With `owner` its sessions can be found: one goes on with its statement for a while when its process is killed.
+    Raises SetupError, also when the server is too old.
     """
     name = KIT if owner is None else owner.session_name
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=5, application_name=name)
+        admin = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name=name)
     except psycopg.Error as error:
         raise SetupError(
             f"The PostgreSQL server for tests cannot be reached: {' '.join(str(error).split()).rstrip('.?')}."
             " Start it, or correct TEST_DATABASE_URL, or unset that to use an embedded server."
         ) from error
+    version = admin.info.server_version // 10_000
+    if version < _OLDEST_POSTGRES:
+        admin.close()
+        raise SetupError(
+            f"The PostgreSQL server of TEST_DATABASE_URL is version {version}; the tests need {_OLDEST_POSTGRES} or"
+            " newer. Upgrade it, or unset TEST_DATABASE_URL to use an embedded server."
+        )
+    return admin
 
 
 def claim(admin: Admin, owner: Owner) -> None:

@@ -6,7 +6,8 @@ its own (`hooks`, `fixtures`). Without pytest-xdist one process is both.
 
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ _MARKERS = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare our options."""
     add_options(parser)
+    # The package that brings the Redis server brings a plugin too, which nobody has asked for.
+    pluginmanager.set_blocked("valkey")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,9 +58,21 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in project.environment.items():
         if value != (filled := value.format(**_NOWHERE)):
             os.environ[name] = filled
-    config.pluginmanager.import_plugin(
-        "service.testing.controller" if is_controller(config) else "service.testing.hooks"
-    )
+    with _nothing_is_garbage():
+        config.pluginmanager.import_plugin(
+            "service.testing.controller" if is_controller(config) else "service.testing.hooks"
+        )
+
+
+@contextmanager
+def _nothing_is_garbage() -> Iterator[None]:
+    """Look for no garbage in what is imported and collected, which stays: that would be two fifths of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def is_controller(config: pytest.Config) -> bool:
@@ -74,13 +89,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage in what is collected, which stays until the end: that would be two fifths of the time."""
-    gc.disable()
-    try:
+    """Collect without a break."""
+    with _nothing_is_garbage():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)

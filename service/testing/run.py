@@ -2,6 +2,8 @@
 
 import secrets
 from contextlib import ExitStack
+from importlib import import_module
+from threading import Thread
 
 import psycopg
 
@@ -13,7 +15,6 @@ from service.testing.ownership import Admin, Owner, claim, connect_admin
 from service.testing.reaper import Reaper
 from service.testing.servers import Choice
 from service.testing.sweeping import remove_worker
-from service.testing.templates import ensure_template
 
 CONTROLLER = "run"
 
@@ -44,15 +45,18 @@ class Run:
         return self.lease
 
     def _begin(self, workers: int) -> Lease:
+        # It brings Alembic, which takes as long to import as the servers to start: side by side, then.
+        Thread(target=import_module, args=["service.testing.templates"], daemon=True).start()
         started = servers.start(self._choice, self._project, run=self._id, workers=workers, undo=self._undo)
         owner = self.owner(CONTROLLER)
         self._reaper = Reaper(owner, started.admin_url if started.bin_directory is None else None)
         self._undo.callback(self._reaper.finish)
         self._admin = self._undo.enter_context(connect_admin(started.admin_url, owner))
         claim(self._admin, owner)
-        return Lease(
-            run=self._id, servers=started, template=ensure_template(self._admin, started, self._project, owner)
-        )
+        from service.testing.templates import ensure_template  # noqa: PLC0415
+
+        template = ensure_template(self._admin, started, self._project, owner)
+        return Lease(run=self._id, servers=started, template=template)
 
     def owner(self, worker: str) -> Owner:
         """The owner record of one of this run's processes."""

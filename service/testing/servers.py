@@ -14,9 +14,8 @@ from service.testing import compose
 from service.testing.addresses import check_postgres_url, check_redis_url, for_libpq, mask
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
-from service.testing.ownership import LOCK_DATABASE, connect_admin
+from service.testing.ownership import LOCK_DATABASE
 
-OLDEST_POSTGRES = 14
 _MEMORY = Path("/dev/shm")  # noqa: S108  # only its name is shown
 # A worker holds two connections for itself; the rest is for the application's pool and a live server's.
 _CONNECTIONS_PER_WORKER = 44
@@ -30,7 +29,6 @@ class Servers:
     """Where the servers are. Without `redis_url` each worker starts a Redis of its own."""
 
     postgres_url: str
-    postgres_version: int
     redis_url: str | None
     # Of an embedded server: psql, pg_dump and the others. None when the server outlives the run.
     bin_directory: str | None
@@ -102,7 +100,6 @@ def start(choice: Choice, project: Project, *, run: str, workers: int, undo: Exi
         directory = str(server.data_directory.parent)
     return Servers(
         postgres_url=postgres_url,
-        postgres_version=check_version(postgres_url),
         redis_url=redis_url,
         bin_directory=bin_directory,
         directory=directory,
@@ -117,15 +114,3 @@ def explained(start_server: Callable[[], Server]) -> Server:
         # The embedded servers serve the application also, and speak of its variables.
         advice = str(error).replace("DATABASE_URL", "TEST_DATABASE_URL").replace("REDIS_URL", "TEST_REDIS_URL")
         raise SetupError(advice) from error
-
-
-def check_version(url: str) -> int:
-    """The server's version as PostgreSQL counts it (180004 is 18.4); raises SetupError when it is too old."""
-    with connect_admin(for_libpq(url, LOCK_DATABASE)) as admin:
-        version = admin.info.server_version
-    if version < OLDEST_POSTGRES * 10_000:
-        raise SetupError(
-            f"The PostgreSQL server of TEST_DATABASE_URL is version {version // 10_000}; the tests need"
-            f" {OLDEST_POSTGRES} or newer. Upgrade it, or unset TEST_DATABASE_URL to use an embedded server."
-        )
-    return version

@@ -9,7 +9,6 @@ import psycopg
 
 from service.testing.errors import SetupError
 from service.testing.ownership import Admin, OwnedDatabase, Owner, connect_admin, drop_database, is_alive, list_owned
-from service.testing.redis_claims import forget_claim
 
 _DATABASE_NAME = re.compile(r"t_[a-z0-9]+_[0-9a-f]+_[a-z0-9]+_[0-9]+")
 _KEPT_DATABASES = 3
@@ -65,6 +64,9 @@ def remove_worker(admin: Admin, owner: Owner) -> None:
 def remove(admin: Admin, database: OwnedDatabase) -> None:
     """Empty the Redis database that the owner had, if it is still recorded as theirs, and drop the database."""
     if claimed := database.record.get("redis"):
+        # Not at the top: it brings the client library, and hardly any sweep needs it.
+        from service.testing.redis_claims import forget_claim  # noqa: PLC0415
+
         forget_claim(claimed)
     drop_database(admin, database.name)
 

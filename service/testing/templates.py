@@ -54,7 +54,7 @@ def _relative(path: Path, root: Path) -> Path:
 
 def ensure_template(admin: Admin, servers: Servers, project: Project, owner: Owner) -> Template:
     """The template of the present migrations, made now unless there is one; raises SetupError."""
-    name = _PREFIX + digest_migrations(project, servers.postgres_version)
+    name = _PREFIX + digest_migrations(project, admin.info.server_version)
     if template := _find(admin, name):
         return template
     with _building(admin, name):
@@ -98,11 +98,14 @@ def _building(admin: Admin, name: str) -> Iterator[None]:
 def _build(admin: Admin, servers: Servers, project: Project, owner: Owner, name: str) -> Template:
     started = time.perf_counter()
     unfinished = owner.database_name(0)
-    create_database(admin, unfinished, owner.record(), template="template0", strategy=None)
+    # The faster way to copy: the files where they are in memory, through the log where a checkpoint is expensive.
+    strategy = "FILE_COPY" if servers.are_in_memory else None
+    create_database(admin, unfinished, owner.record(), template="template0", strategy=strategy)
     try:
         migrate(project, for_sqlalchemy(servers.postgres_url, unfinished))
         seal_database(admin, unfinished)
-        strategy = _choose_strategy(admin, servers, owner, unfinished)
+        if strategy is None and admin.info.server_version >= _STRATEGIES_SINCE:
+            strategy = _probe_strategy(admin, owner, unfinished)
         write_record(admin, unfinished, owner.record(strategy=strategy))
         _publish(admin, unfinished, name)
     except BaseException:
@@ -121,13 +124,6 @@ def _publish(admin: Admin, unfinished: str, name: str) -> None:
             f"The server has a database {name} that is not a sealed template of the tests. Look at it; if nobody needs"
             f' it, DROP DATABASE "{name}", then run the tests again.'
         ) from error
-
-
-def _choose_strategy(admin: Admin, servers: Servers, owner: Owner, template: str) -> str | None:
-    """The faster way to copy: the files where they are in memory, through the log where a checkpoint is expensive."""
-    if servers.postgres_version < _STRATEGIES_SINCE:
-        return None
-    return "FILE_COPY" if servers.are_in_memory else _probe_strategy(admin, owner, template)
 
 
 def _probe_strategy(admin: Admin, owner: Owner, template: str) -> str:

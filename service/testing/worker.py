@@ -4,22 +4,21 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import redis
 from sqlalchemy import Engine
 
-from service.embedded import RedisServer
 from service.testing.addresses import for_libpq, for_sqlalchemy
-from service.testing.application import RunningApp
 from service.testing.clones import CloneStock
 from service.testing.configuration import Project
 from service.testing.databases import WorkerDatabases
-from service.testing.errors import SetupError
 from service.testing.lease import Lease
 from service.testing.ownership import Owner
-from service.testing.redis_claims import claim_database, connect
 from service.testing.rollback import SharedConnection
-from service.testing.servers import explained
+
+if TYPE_CHECKING:
+    from service.testing.application import RunningApp
+    from service.testing.worker_redis import WorkerRedis
 
 EngineFactory = Callable[[str], Engine]
 
@@ -58,44 +57,28 @@ class Worker:
         return Database(name, for_sqlalchemy(url, name), for_libpq(url, name))
 
     @cached_property
-    def redis_url(self) -> str:
-        """The URL of a Redis, or of a database of one, that is this worker's alone; raises SetupError."""
-        given = self.lease.servers.redis_url
-        if given and (claim := claim_database(given)):
-            self._undo.callback(claim.release)
-            self.databases.note(self.base.name, redis=claim.record)
-            return claim.url
-        try:
-            server = explained(RedisServer.start)
-        except SetupError as error:
-            if given is None:
-                raise
-            raise SetupError(
-                "The Redis server of TEST_REDIS_URL has no empty database left for this worker, and no embedded one can"
-                f" be started in its place ({error}). Use fewer workers, or give the server more `databases`."
-            ) from error
-        self._undo.callback(server.stop)
-        return server.url
+    def redis(self) -> "WorkerRedis":
+        """The Redis that is this worker's alone; raises SetupError."""
+        # Not at the top: it brings the client library, and many a run needs none.
+        from service.testing.worker_redis import WorkerRedis  # noqa: PLC0415
 
-    @cached_property
-    def redis_client(self) -> redis.Redis:
-        """The kit's own client, to empty Redis with."""
-        client = connect(self.redis_url)
-        self._undo.callback(client.close)
-        return client
+        own = WorkerRedis(self.lease.servers.redis_url)
+        self._undo.callback(own.close)
+        if own.claim:
+            self.databases.note(self.base.name, redis=own.claim.record)
+        return own
 
-    def flush_redis(self) -> None:
-        """Empty this worker's Redis; never asked of one that is not ours alone."""
-        try:
-            self.redis_client.flushdb()
-        except redis.ConnectionError:
-            # A test may have cut every connection. The client has let go of its own, and makes another.
-            self.redis_client.flushdb()
+    def start_app(self, environment: Mapping[str, str]) -> "RunningApp":
+        """An application, started in `environment`; the caller stops it."""
+        # Not at the top, again: it brings the test client.
+        from service.testing.application import RunningApp  # noqa: PLC0415
 
-    def app(self, environment: Mapping[str, str]) -> RunningApp:
+        return RunningApp(self.project, environment)
+
+    def app(self, environment: Mapping[str, str]) -> "RunningApp":
         """The application of all rollback tests, started in `environment` when it is first asked for."""
         if self._app is None:
-            self._app = RunningApp(self.project, environment)
+            self._app = self.start_app(environment)
             self._undo.callback(self._app.stop)
         return self._app
 

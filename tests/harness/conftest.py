@@ -13,10 +13,13 @@ import pytest
 from execnet.gateway_base import MainThreadOnlyExecModel
 from redis import Redis
 
+import service.testing.application
 import service.testing.factories
 import service.testing.migration_runner
 import service.testing.reaper
 import service.testing.run
+import service.testing.templates
+import service.testing.worker_redis
 from service.embedded import PostgresServer, RedisServer
 from service.testing.fork_server import ForkServer
 from service.testing.ownership import Admin, connect_admin, drop_database, list_owned

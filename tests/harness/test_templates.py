@@ -13,7 +13,7 @@ from service.testing.configuration import Project
 from service.testing.errors import SetupError
 from service.testing.lease import Template
 from service.testing.ownership import Admin, Owner, connect_admin, create_database
-from service.testing.servers import Servers, check_version
+from service.testing.servers import Servers
 from service.testing.templates import ensure_template
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
 
@@ -73,9 +73,7 @@ def admin(given: GivenServers) -> Iterator[Admin]:
 def make_template(given: GivenServers, project: Project) -> MakeTemplate:
     """What each run does at its beginning."""
     url = given.postgres.url()
-    servers = Servers(
-        postgres_url=url, postgres_version=check_version(url), redis_url=None, bin_directory=None, directory=None
-    )
+    servers = Servers(postgres_url=url, redis_url=None, bin_directory=None, directory=None)
 
     def make() -> Template:
         with connect_admin(url) as admin:

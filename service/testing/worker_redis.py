@@ -1,0 +1,53 @@
+"""The Redis of one test process: a server of its own, or a database of the one that was given."""
+
+from contextlib import ExitStack
+
+import redis
+
+from service.embedded import RedisServer
+from service.testing.errors import SetupError
+from service.testing.redis_claims import RedisClaim, claim_database, connect
+from service.testing.servers import explained
+
+
+class WorkerRedis:
+    """A Redis that is this worker's alone, at `url`; SetupError when there is none to be had."""
+
+    def __init__(self, given: str | None) -> None:
+        self._undo = ExitStack()
+        self.claim: RedisClaim | None = claim_database(given) if given else None
+        self.url = self._adopt(self.claim) if self.claim else self._start(given)
+        self._client = self._undo.enter_context(self.connect())
+
+    def _adopt(self, claim: RedisClaim) -> str:
+        self._undo.callback(claim.release)
+        return claim.url
+
+    def _start(self, given: str | None) -> str:
+        try:
+            server = explained(RedisServer.start)
+        except SetupError as error:
+            if given is None:
+                raise
+            raise SetupError(
+                "The Redis server of TEST_REDIS_URL has no empty database left for this worker, and no embedded one can"
+                f" be started in its place ({error}). Use fewer workers, or give the server more `databases`."
+            ) from error
+        self._undo.callback(server.stop)
+        return server.url
+
+    def connect(self) -> redis.Redis:
+        """A new client of it."""
+        return connect(self.url)
+
+    def flush(self) -> None:
+        """Empty it."""
+        try:
+            self._client.flushdb()
+        except redis.ConnectionError:
+            # A test may have cut every connection. The client has let go of its own, and makes another.
+            self._client.flushdb()
+
+    def close(self) -> None:
+        """Let it go, empty."""
+        self._undo.close()
