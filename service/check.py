@@ -83,7 +83,7 @@ def connect(settings: DatabaseSettings) -> Iterator[Connection]:
         # The driver's own words, without SQL and parameters; it likes several lines.
         reason = " ".join(str(getattr(error, "orig", error)).split())
         raise ConfigurationError(
-            [f"{_name_database(settings)}: {reason.rstrip('.')}. Correct that, or the URL, then try again."]
+            [f"{_name_database(settings)}: {reason.rstrip('.?')}. Correct that, or the URL, then try again."]
         ) from error
     finally:
         engine.dispose()
@@ -178,7 +178,7 @@ def _name_database(settings: DatabaseSettings) -> str:
 
 def _describe_redis_failure(settings: Settings, error: RedisError) -> str:
     url = mask_url(settings.redis_url.get_secret_value())
-    reason = str(error).rstrip(".")
+    reason = str(error).rstrip(".?")
     if isinstance(error, AuthenticationError):
         # A server that wants a password answers the greeting with a lecture on its protocol.
         reason = "it wants another user or password"

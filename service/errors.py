@@ -113,7 +113,8 @@ class RejectedLinesError(ServiceError):
     def __init__(self, lines: Sequence[Mapping[str, Any]], rejected: int) -> None:
         """`lines` are the first of the `rejected` ones, each with `line`, `pointer`, `detail` and `content`."""
         count = "1 line was" if rejected == 1 else f"{rejected:,} lines were"
-        super().__init__(f"{count} rejected, so nothing was imported; `errors` names the first {len(lines)}.")
+        named = "" if rejected == len(lines) else f"; the first {len(lines)} are named"
+        super().__init__(f"{count} rejected, so nothing was imported{named}.")
         self.extensions = {"rejected": rejected, "errors": lines}
 
 

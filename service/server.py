@@ -1,6 +1,7 @@
 """The application behind uvicorn: its port, its processes, and how they end."""
 
 import errno
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -10,8 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -130,14 +131,21 @@ def run_server(config: uvicorn.Config, listener: socket.socket, *, cleanup_secon
         sys.exit(1)
 
 
-def _shared_directory() -> AbstractContextManager[str]:
-    try:
-        return TemporaryDirectory(prefix="item-service-metrics-")
-    except OSError as error:
-        advice = "Let TMPDIR name a directory that can be written to, or serve with one worker."
-        raise ConfigurationError(
-            [f"Several workers need a directory for what they count: {error}. {advice}"]
-        ) from error
+@contextmanager
+def _shared_directory() -> Iterator[str]:
+    with ExitStack() as undo:
+        try:
+            path = undo.enter_context(TemporaryDirectory(prefix="item-service-metrics-"))
+        except OSError as error:
+            advice = "Let TMPDIR name a directory that can be written to, or serve with one worker."
+            raise ConfigurationError(
+                [f"Several workers need a directory for what they count: {error}. {advice}"]
+            ) from error
+        # What clears TMPDIR of old files passes by what is locked, with all that is in it (tmpfiles.d).
+        lock = os.open(path, os.O_RDONLY)
+        undo.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield path
 
 
 def _fork_workers(directory: str) -> None:

@@ -1,6 +1,7 @@
 """`service import` and `service export`: files of items, for a person or a script at a terminal."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,6 +126,9 @@ def _require_free(path: Path, *, force: bool) -> None:
 def _explained(problem: str) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError as error:
+        # Who reads, such as `head`, has enough: as quiet an end as SIGPIPE makes.
+        raise typer.Exit(128 + signal.SIGPIPE) from error
     except OSError as error:
         _fail(f"{problem}: {error.strerror}.")
 

@@ -31,7 +31,7 @@ def test_a_rejected_line_is_told_in_full_and_nothing_is_imported(client: TestCli
         "type": "/problems/rejected-lines",
         "title": "Rejected lines",
         "status": 422,
-        "detail": "1 line was rejected, so nothing was imported; `errors` names the first 1.",
+        "detail": "1 line was rejected, so nothing was imported.",
         "instance": "/items/import",
         "rejected": 1,
         "errors": [
@@ -197,4 +197,4 @@ def test_the_first_hundred_rejected_lines_are_named_and_all_are_counted(client: 
 
     assert [error["line"] for error in body["errors"]] == list(range(2, 102))
     assert body["rejected"] == 305
-    assert body["detail"] == "305 lines were rejected, so nothing was imported; `errors` names the first 100."
+    assert body["detail"] == "305 lines were rejected, so nothing was imported; the first 100 are named."

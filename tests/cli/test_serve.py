@@ -1,5 +1,6 @@
 """`service serve`: what has to be right before the port opens, its workers, and its log."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -168,6 +169,17 @@ def test_a_worker_that_died_does_without_redis_no_longer(configured: Terminal) -
     wait_until(lambda: without_redis() == 0, seconds=10)
 
 
+def is_locked(directory: Path) -> bool:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["short", "too-long-for-the-socket-of-" + "forks" * 10])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -176,6 +188,8 @@ def test_neither_workers_nor_files_outlive_the_server(configured: Terminal, numb
         server, url = serve(configured, "--workers", "2", TMPDIR=temporary)
         wait_until(lambda: len(workers_of(server)) == 2, seconds=30)
         family = workers_of(server) | {pid for pid, parent, _ in processes() if parent == server.process.pid}
+        (shared,) = Path(temporary).glob("item-service-metrics-*")
+        assert is_locked(shared)  # what clears old files passes it by
 
         server.stop(number)
 
