@@ -8,7 +8,8 @@ from pydantic import Field
 from service.catalogue import Catalogue
 from service.config import MAX_ID
 from service.dependencies import TURN, CatalogueDep, OnceDep, PreconditionDep
-from service.routers.cached import CONDITIONAL, READ, read_answer, represent_item
+from service.errors import ItemNotFoundError
+from service.routers.cached import CACHE_STATUS, CONDITIONAL, READ, read_answer, represent_item
 from service.schemas import IN_DIGITS, ItemPatch, ItemRead, ItemWrite, Message
 from service.web.conditional import forbids_cache
 from service.web.digits import DIGITS
@@ -64,7 +65,13 @@ def create_item(values: ItemWrite, request: Request, once: OnceDep) -> Response:
 @router.get(ITEM_PATH, response_model=ItemRead, responses=READ | NOT_FOUND, openapi_extra=CONDITIONAL)
 def get_item(request: Request, item_id: ItemId, catalogue: CatalogueDep) -> Response:
     """Get one item."""
-    found = catalogue.get_item(item_id, may_use_cache=not forbids_cache(request.headers))
+    may_use_cache = not forbids_cache(request.headers)
+    try:
+        found = catalogue.get_item(item_id, may_use_cache=may_use_cache)
+    except ItemNotFoundError as error:
+        # That there is none is never stored.
+        error.headers = {"Cache-Status": CACHE_STATUS["miss" if may_use_cache else "refused"]}
+        raise
     return read_answer(request, represent_item(found.value), found)
 
 

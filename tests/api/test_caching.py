@@ -78,8 +78,10 @@ def test_only_the_default_page_is_cached(client: TestClient, redis_client: redis
 
 
 def test_what_does_not_exist_is_not_cached(client: TestClient, redis_client: redis.Redis) -> None:
-    assert client.get("/items/1").status_code == 404
+    absent, asked = client.get("/items/1"), client.get("/items/1", headers={"Cache-Control": "no-cache"})
 
+    assert (absent.status_code, absent.headers["Cache-Status"]) == (404, "service; fwd=miss")
+    assert (asked.status_code, asked.headers["Cache-Status"]) == (404, "service; fwd=request")
     assert redis_client.dbsize() == 0
     ItemFactory.create()
     assert client.get("/items/1").status_code == 200
