@@ -74,9 +74,8 @@ class CloneStock:
 
     def take(self) -> Clone:
         """A fresh copy, in most cases made before; raises SetupError."""
+        self._order()
         with self._changed:
-            self._wanted = 0 if self._ready else 1
-            self._changed.notify_all()
             if not self._changed.wait_for(lambda: self._ready or self._error, _TAKE_SECONDS):
                 raise SetupError(
                     f"PostgreSQL has made no copy of the template database in {_TAKE_SECONDS} s. Look what it waits for"
@@ -85,6 +84,12 @@ class CloneStock:
             if self._ready:
                 return self._ready.popleft()
         raise self._error or AssertionError("neither a copy nor an error")
+
+    def _order(self) -> None:
+        with self._changed:
+            self._error = None
+            self._wanted = 0 if self._ready else 1
+            self._changed.notify_all()
 
     def give_back(self, clone: Clone) -> None:
         """Take back what nobody uses any more."""
@@ -111,13 +116,8 @@ class CloneStock:
                 clone.warm.close()
 
     def _work(self) -> None:
-        try:
-            while job := self._next_job():
-                job()
-        except (SetupError, psycopg.Error) as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+        while job := self._next_job():
+            job()
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
@@ -128,7 +128,7 @@ class CloneStock:
                 return self._to_come(partial(self._renew, self._used.popleft()))
             if self._is_short() and len(self._useless) < _MOST_USELESS:
                 return self._to_come(self._add_copy)
-            return partial(self._databases.drop, self._useless.popleft())
+            return partial(self._drop, self._useless.popleft())
 
     def _is_short(self) -> bool:
         return len(self._ready) + self._coming < self._wanted
@@ -138,11 +138,22 @@ class CloneStock:
         self._coming += 1
 
         def work() -> None:
-            clone = make()
+            clone: Clone | None = None
+            error: Exception | None = None
+            try:
+                clone = make()
+            except psycopg.Error as raised:
+                problem = " ".join(str(raised).split())
+                error = SetupError(f"PostgreSQL has made no copy of the template database: {problem}.")
+            except Exception as raised:  # noqa: BLE001  # told below
+                error = raised
             with self._changed:
                 self._coming -= 1
                 if clone is not None:
                     self._ready.append(clone)
+                if error is not None:
+                    # Told to the next test that takes one; who takes one after that makes us try again.
+                    self._error, self._wanted = error, 0
                 self._changed.notify_all()
 
         return work
@@ -151,9 +162,16 @@ class CloneStock:
         name = self._databases.copy()
         clone = Clone(name, self._warm_up(name))
         if self._may_renew and self._blueprint is None and clone.warm is not None:
-            self._blueprint = Blueprint.read(clone.warm)
+            # Not everybody may read all that migrations have put there.
+            with suppress(psycopg.Error):
+                self._blueprint = Blueprint.read(clone.warm)
             self._may_renew = self._blueprint is not None
         return clone
+
+    def _drop(self, name: str) -> None:
+        # What cannot be dropped now is swept later.
+        with suppress(SetupError, psycopg.Error):
+            self._databases.drop(name)
 
     def _renew(self, used: Clone) -> Clone | None:
         is_wanted = self._blueprint is not None and len(self._ready) < _AHEAD
@@ -161,7 +179,9 @@ class CloneStock:
             if is_wanted and (counters := self._reset(used, used.warm)):
                 return replace(used, counters=counters)
             used.warm.close()
-        name = self._databases.rename(used.name) if is_wanted else None
+        name = None
+        with suppress(psycopg.Error):
+            name = self._databases.rename(used.name) if is_wanted else None
         renewed = self._restore(name, used.counters) if name else None
         if renewed is None:
             self.discard(name or used.name)

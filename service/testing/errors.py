@@ -7,3 +7,7 @@ class SetupError(Exception):
 
 class IsolationError(Exception):
     """A test did what its isolation level cannot show; the message names the marker to add."""
+
+
+class NotUndoneError(IsolationError):
+    """A rollback test has ended the transaction around it, so that its database may not be what it was."""

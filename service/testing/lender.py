@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.testing.clone_engine import CloneEngine
+from service.testing.clone_engines import CloneEngines
 from service.testing.clones import Clone
 from service.testing.configuration import Project
 from service.testing.data import BuiltData, build_data, find_sources
-from service.testing.errors import SetupError
+from service.testing.errors import NotUndoneError, SetupError
 from service.testing.fork_server import ForkServer
 from service.testing.keeping import keep_database
 from service.testing.lease import Lease
@@ -56,7 +56,7 @@ class Lender:
         self._worker: Worker | None = None
         self._loan: Loan | None = None
         self._clone: Clone | None = None
-        self._clone_engine: CloneEngine | None = None
+        self._clone_engines: CloneEngines | None = None
         self._data: dict[tuple[str, ...], BuiltData] = {}
 
     @property
@@ -94,10 +94,10 @@ class Lender:
             clone = Clone(worker.databases.copy(data.template), None) if data else worker.stock.take()
         self._clone = None if data else clone
         database = worker.database(clone.name)
-        if self._clone_engine is None:
-            self._clone_engine = CloneEngine(make_engine, database)
-            worker.stock.connect_with(self._clone_engine.warm_up)
-        engine = self._clone_engine.point_at(database, clone.warm)
+        if self._clone_engines is None:
+            self._clone_engines = CloneEngines(make_engine)
+            worker.stock.connect_with(self._clone_engines.warm_up)
+        engine = self._clone_engines.lend(database, clone.warm)
         return CloneLoan(worker, database, data.values if data else {}, engine)
 
     def take_back(self, item: pytest.Item, loan: Loan) -> None:
@@ -105,15 +105,30 @@ class Lender:
         self._loan = None
         is_clone = isinstance(loan, CloneLoan)
         with self.report.measured("clone: end" if is_clone else "rollback: end"):
-            loan.end()
+            try:
+                loan.end()
+            except NotUndoneError:
+                self._replace(loan)
+                raise
         if is_clone:
-            connection = self._clone_engine.release() if self._clone_engine is not None else None
+            connection = self._clone_engines.take_back() if self._clone_engines is not None else None
+            if connection is not None and (self._clone is None or loan.address_is_known):
+                # Who knows the address may come later still: the database is to have another name.
+                connection.close()
+                connection = None
             if self._clone is not None:
                 self._clone = replace(self._clone, warm=connection)
-            elif connection is not None:
-                connection.close()
             if self._clone is None and not item.stash.get(FAILED, False):
                 loan.worker.stock.discard(loan.database.name)
+
+    def _replace(self, loan: Loan) -> None:
+        """Have the database of rollback tests made anew."""
+        if loan.database == loan.worker.base:
+            loan.worker.replace_base()
+            return
+        for key, data in list(self._data.items()):
+            if data.database == loan.database:
+                self._forget(key)
 
     def keep(self, item: pytest.Item) -> str | None:
         """Keep the database of a clone test that has failed; return how to open it."""
@@ -146,15 +161,18 @@ class Lender:
             return
         for key, data in list(self._data.items()):
             if data.module == module:
-                del self._data[key]
-                self.worker().forget(data.database)
-                self.worker().stock.discard(data.template)
+                self._forget(key)
+
+    def _forget(self, key: tuple[str, ...]) -> None:
+        data = self._data.pop(key)
+        self.worker().forget(data.database)
+        self.worker().stock.discard(data.template)
 
     def close(self) -> None:
         """Let everything go."""
         self.fork_server.close()
-        if self._clone_engine is not None:
-            self._clone_engine.close()
+        if self._clone_engines is not None:
+            self._clone_engines.close()
         if self._worker is not None:
             self._worker.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.testing.errors import NotUndoneError
 from service.testing.rollback import SharedConnection
 from service.testing.watch import Watch
 from service.testing.worker import Database, Worker
@@ -23,6 +24,8 @@ class Loan(ABC):
 
     # Whether factories commit: needed where the application has connections of its own.
     commits: bool
+    # Whether the test was told how others reach the database.
+    address_is_known = False
 
     def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any]) -> None:
         self.worker = worker
@@ -79,9 +82,11 @@ class RollbackLoan(Loan):
     def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any], shared: SharedConnection) -> None:
         super().__init__(worker, database, data)
         self._transaction = shared.begin()
+        self._watch: Watch | None = None
 
     def join(self, watch: Watch) -> None:
         """Let `watch` judge what is said on the shared connection."""
+        self._watch = watch
         watch.database, watch.shared = self.database.name, self._transaction.driver
 
     @property
@@ -104,8 +109,11 @@ class RollbackLoan(Loan):
 
     def end(self) -> None:
         """Undo the transaction; the session last, whose savepoint is gone by then, so that closing it sends nothing."""
+        was_ended = self._watch is not None and self._watch.has_begun and self._transaction.has_ended
         try:
             self._transaction.undo()
+            if was_ended and self._watch is not None:
+                raise NotUndoneError(str(self._watch.fail("the transaction that was to be undone was ended before")))
         finally:
             if "session" in self.__dict__:
                 self.session.close()

@@ -29,6 +29,8 @@ SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid AND pid <> %
     datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate AND datdba = current_user::regrole
     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
     AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = datname)
+    AND NOT EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)
+    AND starts_with(shobj_description(d.oid, 'pg_database'), %(record)s)
 FROM pg_database d WHERE datname = %(name)s
 """
 
@@ -179,12 +181,16 @@ def drop_database(admin: Admin, name: str) -> None:
 
 def is_unaltered(admin: Admin, name: str, *, but: int) -> bool:
     """Whether a database has no settings, grants or prepared transactions of its own, and nobody but `but` in it."""
-    return admin.execute(_PLAIN, {"name": name, "but": but}).fetchone() == (True, True)
+    return admin.execute(_PLAIN, _asked(name, but)).fetchone() == (True, True)
+
+
+def _asked(name: str, but: int) -> dict[str, object]:
+    return {"name": name, "but": but, "record": f'{{"kit": "{KIT}"'}
 
 
 def rename_unaltered(admin: Admin, name: str, new: str) -> bool:
     """Rename a database if nobody is in it and it has no settings, grants or prepared transactions of its own."""
-    asked = {"name": name, "but": 0}
+    asked = _asked(name, 0)
     row = admin.execute(_PLAIN, asked).fetchone()
     deadline = time.monotonic() + _LEAVE_SECONDS
     while row == (False, True) and time.monotonic() < deadline:

@@ -6,9 +6,8 @@ dropped. Counters are complete when the sessions that they count have ended. A s
 reset and used again too: to begin one takes as long as all the rest.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,9 +20,11 @@ Connection = psycopg.Connection[Any]
 _COUNTS_SINCE = 15_00_00
 # What migrations put into tables is kept in memory.
 _MOST_BYTES = 1 << 20
-# No table has the oid 0.
+# No table has the oid 0 or 1. The latter stands for who has set counters back to nothing.
 _COUNTERS = """
 SELECT 0, pg_stat_get_db_sessions(oid) FROM pg_database WHERE datname = current_database() UNION ALL
+SELECT 1, (extract(epoch FROM reset) * 1000000)::bigint FROM pg_database, pg_stat_get_db_stat_reset_time(oid) AS reset
+WHERE datname = current_database() AND reset IS NOT NULL UNION ALL
 SELECT oid, changes FROM pg_class, LATERAL (
     SELECT pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid)
 ) AS counted (changes)
@@ -41,18 +42,19 @@ _HINDERS = """
 SELECT FROM pg_trigger WHERE tgenabled IN ('A', 'R') UNION ALL SELECT FROM pg_rewrite WHERE ev_enabled IN ('A', 'R')
 UNION ALL SELECT WHERE current_setting('track_counts') = 'off'
 """
+# An error, instead of only those rows that a policy lets see.
+_ALL_ROWS = "SET LOCAL row_security = off"
 # Neither triggers nor the order of references matter to rows that were valid before.
-_BEGIN = sql.SQL("BEGIN; SET LOCAL session_replication_role = replica")
+_BEGIN = sql.SQL(f"BEGIN; {_ALL_ROWS}; SET LOCAL session_replication_role = replica")
 # TRUNCATE makes new files, for indexes too: where there is little, DELETE takes a tenth of the time.
-_TRUNCATE = sql.SQL("TRUNCATE ONLY {}")
+_TRUNCATE = sql.SQL("TRUNCATE {}")
+_ONLY = sql.SQL("ONLY {}")
 _DELETE = sql.SQL("DELETE FROM ONLY {}")
 _LARGE = "SELECT oid FROM unnest(%s::oid[]) AS changed (oid) WHERE pg_relation_size(oid) > 65536"
 _STANDS_AT = sql.SQL("SELECT last_value, is_called FROM {}")
 _REFERENCES = "SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f'"
 # A session reports what it has done when it is idle, some time; or then at once.
 _REPORT = "SELECT pg_stat_force_next_flush()"
-# psycopg 3.3 forgets what it has prepared only if it has not seen the statement before: no two are alike.
-_RESET = sql.SQL("DISCARD ALL -- {}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,17 @@ class Blueprint:
             if sum(size for *_, size in found) > _MOST_BYTES or connection.execute(_HINDERS).rowcount:
                 return None
             tables = {oid: sql.Identifier(schema, name) for oid, schema, name, _ in found}
-            rows = {oid: _copy_out(connection, tables[oid]) for oid, *_, size in found if size}
+            with connection.transaction():
+                connection.execute(_ALL_ROWS)
+                rows = {oid: _copy_out(connection, tables[oid]) for oid, *_, size in found if size}
             references = connection.execute(_REFERENCES).fetchall()
             stands = [
                 sql.SQL("setval({}::regclass, {}, {})").format(oid, *row)
                 for oid, schema, name in connection.execute(_SEQUENCES).fetchall()
                 for row in connection.execute(_STANDS_AT.format(sql.Identifier(schema, name))).fetchall()
             ]
-        sequences = sql.SQL("SELECT {}").format(sql.SQL(", ").join(stands))
+        # What this session has set is not what the next test has drawn.
+        sequences = sql.SQL("SELECT {}; DISCARD SEQUENCES").format(sql.SQL(", ").join(stands))
         return cls(tables, rows, references, sequences)
 
     def restore(self, connection: Connection, before: Counters) -> Counters | None:
@@ -105,22 +110,24 @@ class Blueprint:
         """The same, with the session that has used the copy; None also if there was another."""
         with _autocommit(connection):
             connection.execute(_REPORT)
-            connection.execute(_RESET.format(time.monotonic_ns()))
+            connection.execute("DISCARD ALL")
             now = _read_counters(connection)
+            # What came while it listened.
+            list(connection.notifies(timeout=0))
             return self._restore(connection, before, now) if now.sessions == before.sessions else None
 
     def _restore(self, connection: Connection, before: Counters, now: Counters) -> Counters | None:
         changed = {oid for oid in now.rows.keys() | before.rows.keys() if now.rows.get(oid) != before.rows.get(oid)}
-        if not changed <= self.tables.keys():
+        large = self._find_large(connection, changed) if changed <= self.tables.keys() else changed
+        if not large <= self.tables.keys():
             return None
         if changed:
-            self._put_rows_back(connection, changed)
+            self._put_rows_back(connection, changed, large)
         connection.execute(self.sequences)
         # Our own changes are not to be taken for the next test's.
         return _read_counters(connection) if changed else now
 
-    def _put_rows_back(self, connection: Connection, changed: set[int]) -> None:
-        large = self._add_referring({oid for (oid,) in connection.execute(_LARGE, [list(changed)]).fetchall()})
+    def _put_rows_back(self, connection: Connection, changed: set[int], large: set[int]) -> None:
         connection.execute(sql.SQL("; ").join([_BEGIN, *self._empty(changed - large, large)]))
         for oid in changed | large:
             if content := self.rows.get(oid):
@@ -132,10 +139,11 @@ class Blueprint:
     def _empty(self, small: set[int], large: set[int]) -> Iterator[sql.Composed]:
         yield from (_DELETE.format(self.tables[oid]) for oid in small)
         if large:
-            yield _TRUNCATE.format(sql.SQL(", ").join(self.tables[oid] for oid in large))
+            yield _TRUNCATE.format(sql.SQL(", ").join(_ONLY.format(self.tables[oid]) for oid in large))
 
-    def _add_referring(self, oids: set[int]) -> set[int]:
-        """PostgreSQL truncates a table only together with those that refer to it."""
+    def _find_large(self, connection: Connection, changed: set[int]) -> set[int]:
+        """Tables to truncate, which PostgreSQL does only together with those that refer to them."""
+        oids = {oid for (oid,) in connection.execute(_LARGE, [list(changed)]).fetchall()} if changed else set()
         while more := {child for child, parent in self.references if parent in oids} - oids:
             oids = oids | more
         return oids
@@ -150,8 +158,12 @@ def _read_counters(connection: Connection) -> Counters:
 def _autocommit(connection: Connection) -> Iterator[None]:
     """For as long as the block lasts, a connection that begins transactions where it is told to only."""
     connection.autocommit, before = True, connection.autocommit
-    yield
-    connection.autocommit = before
+    try:
+        yield
+    finally:
+        # An error may have left it in the middle of a transaction; then it is not used again.
+        with suppress(psycopg.Error):
+            connection.autocommit = before
 
 
 def _copy_out(connection: Connection, table: sql.Identifier) -> bytes:

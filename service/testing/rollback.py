@@ -58,6 +58,11 @@ class TestTransaction:
         self._transaction = connection.begin()
         self._has_deferrable = has_deferrable
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether PostgreSQL, which is still there, is in no transaction, or has not heard of it yet."""
+        return bool(self.driver.info.transaction_status == TransactionStatus.IDLE)
+
     def undo(self) -> None:
         """Take everything back; raises IsolationError when COMMIT would have failed on a deferred constraint."""
         if self.driver.closed:
@@ -68,7 +73,7 @@ class TestTransaction:
             if self._has_deferrable and self.driver.info.transaction_status == TransactionStatus.INTRANS:
                 self._check_deferred()
         finally:
-            if self.driver.info.transaction_status != TransactionStatus.IDLE:
+            if not self.has_ended:
                 self.driver.pgconn.exec_(_UNDO)
             # SQLAlchemy and the driver have only to take note of it.
             self._transaction.rollback()

@@ -27,10 +27,14 @@ _FROZEN_CLOCK = re.compile(
     r"\b(now\s*\(|transaction_timestamp\s*\(|(current_timestamp|localtimestamp|current_date|current_time)\b)",
     re.IGNORECASE,
 )
+# What may hold the words below without meaning them.
+_QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_AT_COMMIT = "NOTIFY is delivered at COMMIT"
+_NOTIFIES = re.compile(r"\bpg_notify\s*\(", re.IGNORECASE)
 _NOT_SHOWN = (
     (
-        re.compile(r"\s*(UN)?LISTEN\b|\s*NOTIFY\b|.*\bpg_notify\s*\(", re.IGNORECASE | re.DOTALL),
-        "NOTIFY is delivered at COMMIT",
+        re.compile(r"\s*(UN)?LISTEN\b|\s*NOTIFY\b", re.IGNORECASE),
+        _AT_COMMIT,
     ),
     (
         re.compile(r"\s*SET\s+(LOCAL\s+|SESSION\s+)?(TRANSACTION|SESSION\s+CHARACTERISTICS)\b", re.IGNORECASE),
@@ -38,7 +42,9 @@ _NOT_SHOWN = (
     ),
     (
         re.compile(
-            r"\s*(BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO))\b", re.IGNORECASE
+            r"\s*(BEGIN|START\s+TRANSACTION|END)\b"
+            r"|(?:.*;)?\s*(COMMIT|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO))\b",
+            re.IGNORECASE | re.DOTALL,
         ),
         "a transaction cannot be begun or ended by a statement",
     ),
@@ -69,6 +75,11 @@ class Watch:
     _transactions: int = 0
     _clock_read_in: int | None = None
     _older_threads: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody has used the shared connection."""
+        return self._transactions > 0
 
     def fail(self, deed: str) -> IsolationError:
         """Remember, and return to be raised, that the test did what its level cannot show."""
@@ -122,9 +133,11 @@ class _Facts:
 
 @lru_cache(maxsize=2048)
 def _classify(statement: str) -> _Facts:
+    plain = _QUOTED.sub(" ", statement)
+    deeds = (reason for pattern, reason in _NOT_SHOWN if pattern.match(plain))
     return _Facts(
         opens_transaction=statement.startswith("SAVEPOINT"),
-        not_shown=next((reason for pattern, reason in _NOT_SHOWN if pattern.match(statement)), None),
+        not_shown=_AT_COMMIT if _NOTIFIES.search(statement) else next(deeds, None),
         reads_clock=_FROZEN_CLOCK.search(statement) is not None,
     )
 

@@ -64,9 +64,12 @@ class Worker:
 
         own = WorkerRedis(self.lease.servers.redis_url)
         self._undo.callback(own.close)
+        self._note_claim(own)
+        return own
+
+    def _note_claim(self, own: "WorkerRedis") -> None:
         if own.claim:
             self.databases.note(self.base.name, redis=own.claim.record)
-        return own
 
     def start_app(self, environment: Mapping[str, str]) -> "RunningApp":
         """An application, started in `environment`; the caller stops it."""
@@ -79,8 +82,21 @@ class Worker:
         """The application of all rollback tests, started in `environment` when it is first asked for."""
         if self._app is None:
             self._app = self.start_app(environment)
-            self._undo.callback(self._app.stop)
+            self._undo.callback(self._stop_app)
         return self._app
+
+    def _stop_app(self) -> None:
+        if self._app is not None:
+            self._app.stop()
+            self._app = None
+
+    def replace_base(self) -> None:
+        """Begin with a new copy, and a new application on it: a test has left something in the old one."""
+        self._stop_app()
+        self.forget(self.base)
+        self.base = self.database(self.databases.copy())
+        if "redis" in self.__dict__:
+            self._note_claim(self.redis)
 
     def shared(self, make_engine: EngineFactory, database: Database) -> SharedConnection:
         """The connection of rollback tests on `database`."""

@@ -7,15 +7,10 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from psycopg import sql
-from sqlalchemy import create_engine
 
-from service.testing.clone_engine import CloneEngine
 from service.testing.databases import WorkerDatabases
 from service.testing.ownership import Owner, connect_admin, create_database, seal_database
 from service.testing.renewal import Blueprint, Counters
-from service.testing.watch import unwatched
-from service.testing.worker import Database
 from tests.harness.conftest import GivenServers
 
 TEMPLATE = """
@@ -26,10 +21,23 @@ CREATE TABLE child (id serial PRIMARY KEY, parent_id int NOT NULL REFERENCES par
 CREATE TABLE "Empty one" (id int);
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never'; END $$;
 CREATE TRIGGER never BEFORE TRUNCATE ON child EXECUTE FUNCTION refuse();
+CREATE TABLE base_1 (name text);
+CREATE TABLE base_2 (name text);
+CREATE TABLE heir_1 () INHERITS (base_1);
+CREATE TABLE heir_2 () INHERITS (base_2);
+CREATE TABLE anchor (id int PRIMARY KEY, name text);
+CREATE TABLE parted (anchor_id int REFERENCES anchor) PARTITION BY LIST (anchor_id);
+CREATE TABLE guarded (tenant text);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON guarded USING (tenant = current_setting('app.tenant', true));
+GRANT ALL ON guarded TO PUBLIC;
+INSERT INTO heir_1 VALUES ('one');
+INSERT INTO heir_2 VALUES ('two');
 INSERT INTO parent (name) VALUES ('one'), (NULL);
 INSERT INTO child (parent_id, data, price) VALUES (1, '\\x00ff', 'NaN');
 SELECT setval('child_id_seq', 41);
 """
+COUNTED: LiteralString = "INSERT INTO parent (name) VALUES ('x'); SELECT pg_stat_force_next_flush()"
 
 
 class Copies:
@@ -69,6 +77,10 @@ class Copies:
             return used, None
         with self.connect(name) as connection:
             return name, self._blueprint.restore(connection, before)
+
+    def restore(self, connection: psycopg.Connection[tuple[object, ...]]) -> Counters | None:
+        """Counters of a copy that this connection alone has used."""
+        return self._blueprint.restore(connection, Counters())
 
     def reset(
         self, connection: psycopg.Connection[tuple[object, ...]], before: Counters | None = None
@@ -112,6 +124,10 @@ what_can_be_undone = pytest.mark.parametrize(
         ['INSERT INTO "Empty one" SELECT generate_series(1, 1000)'],
         ["INSERT INTO parent (name) SELECT repeat('x', 200) FROM generate_series(1, 1000)"],
         ["INSERT INTO child (parent_id) SELECT 1 FROM generate_series(1, 10000)", "DELETE FROM parent WHERE id = 2"],
+        [
+            "INSERT INTO base_1 SELECT repeat('x', 200) FROM generate_series(1, 1000)",
+            "INSERT INTO base_2 SELECT repeat('x', 200) FROM generate_series(1, 1000)",
+        ],
         ["BEGIN", "INSERT INTO child (parent_id) VALUES (1)", "ROLLBACK"],
         ["SELECT nextval('child_id_seq')"],
         ["SET session_replication_role = replica", "DELETE FROM parent"],
@@ -132,9 +148,13 @@ what_can_not = pytest.mark.parametrize(
         "CREATE SCHEMA more",
         "SELECT lo_create(0)",
         "ANALYZE parent",
+        "INSERT INTO anchor SELECT n, repeat('x', 200) FROM generate_series(1, 1000) AS n",
+        f"{COUNTED}; SELECT pg_stat_reset()",
+        f"{COUNTED}; SELECT pg_stat_reset_single_table_counters('parent'::regclass)",
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database()); END $$",
         "DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$",
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 7', current_database()); END $$",
+        "DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS ''mine''', current_database()); END $$",
     ],
 )
 
@@ -207,15 +227,39 @@ def test_a_session_forgets_what_a_test_has_told_it(
         assert connection.execute(question).fetchone() == before
 
 
-def test_what_the_driver_has_prepared_does_not_outlive_the_session(copies: Copies) -> None:
+def test_a_session_knows_no_number_that_a_test_has_drawn(copies: Copies) -> None:
     with copies.connect_to_fresh() as connection:
-        counters = None
-        for times in (0, 10, 10):
-            for _ in range(times):
-                connection.execute("SELECT count(*) FROM parent")
-            connection.commit()
-            counters = copies.reset(connection, counters)
-            assert counters is not None
+        connection.execute("SELECT nextval('child_id_seq')")
+        connection.commit()
+
+        assert copies.reset(connection) is not None
+
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            connection.execute("SELECT currval('child_id_seq')")
+
+
+def test_a_copy_that_takes_part_in_replication_is_not_used_again(copies: Copies) -> None:
+    with copies.connect_to_fresh() as connection:
+        connection.autocommit = True
+        connection.execute("CREATE SUBSCRIPTION one CONNECTION '' PUBLICATION one WITH (connect = false)")
+        try:
+            assert copies.reset(connection) is None
+        finally:
+            connection.execute("ALTER SUBSCRIPTION one SET (slot_name = NONE)")
+            connection.execute("DROP SUBSCRIPTION one")
+
+
+def test_rows_that_a_policy_hides_are_not_taken_for_none(copies: Copies, lasting_servers: GivenServers) -> None:
+    lasting_servers.admin.execute("CREATE ROLE tenant; GRANT SET ON PARAMETER session_replication_role TO tenant")
+    try:
+        with copies.connect_to_fresh() as connection:
+            connection.autocommit = True
+            connection.execute("INSERT INTO guarded VALUES ('one'); SET ROLE tenant")
+
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                copies.restore(connection)
+    finally:
+        lasting_servers.admin.execute("DROP OWNED BY tenant; DROP ROLE tenant")
 
 
 def test_a_copy_that_another_session_has_visited_is_not_used_as_it_is(copies: Copies) -> None:
@@ -252,19 +296,3 @@ def test_copies_on_a_server_that_does_not_count_are_not_used_again(copies: Copie
         connection.execute("SET track_counts = off")
 
         assert Blueprint.read(connection) is None
-
-
-def test_a_connection_that_cannot_be_replaced_is_not_kept(copies: Copies, lasting_servers: GivenServers) -> None:
-    with copies.connect_to_fresh() as connection:
-        name = connection.info.dbname
-    url = lasting_servers.postgres.url(name)
-    database = Database(name, url.replace("postgresql://", "postgresql+psycopg://", 1), url)
-    with unwatched():
-        clone_engine = CloneEngine(lambda url: create_engine(url, pool_pre_ping=True), database)
-        with clone_engine.point_at(database, None).connect():
-            pass
-        with psycopg.connect(lasting_servers.postgres.url(), autocommit=True) as admin:
-            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-
-        assert clone_engine.release() is None

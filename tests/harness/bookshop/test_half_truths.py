@@ -8,7 +8,7 @@ from service.testing.lender import LENDER
 from sqlalchemy import create_engine
 from sqlmodel import select
 
-from bookshop import Book
+from bookshop import Author, Book
 
 
 def send(client, statement):
@@ -58,6 +58,32 @@ def test_isolation_level(session):
 
 def test_commit_as_statement(client):
     send(client, "COMMIT")
+
+
+def test_commit_behind_a_statement(client):
+    send(client, "SELECT ';'; /* done */ COMMIT")
+
+
+def test_commit_behind_a_comment(client):
+    send(client, "-- done\nCOMMIT")
+
+
+def test_procedure_that_commits_is_made(client):
+    send(client, "CREATE PROCEDURE clear() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM book; COMMIT; END $$")
+    send(client, "SELECT '; COMMIT' -- ; COMMIT")
+
+
+class TestCommitByTheDriver:
+    """In this order."""
+
+    def test_commit_by_the_driver(self, session, client):
+        session.add(Author(name="Left over"))
+        session.flush()
+        session.connection().connection.driver_connection.commit()
+
+    def test_nothing_is_left(self, session, client):
+        assert session.exec(select(Author).where(Author.name == "Left over")).all() == []
+        client.get("/books")
 
 
 def test_outside_of_transactions(client):
