@@ -41,12 +41,24 @@ class WorkerRedis:
         return connect(self.url)
 
     def flush(self) -> None:
-        """Empty it."""
+        """Empty it: all of a server of our own, and one database of another; raises SetupError when it is gone."""
         try:
-            self._client.flushdb()
+            self._flush()
         except redis.ConnectionError:
             # A test may have cut every connection. The client has let go of its own, and makes another.
+            try:
+                self._flush()
+            except redis.ConnectionError as error:
+                raise SetupError(
+                    f"This worker's Redis is gone, perhaps by a test before this one: {error}. A test that ends or"
+                    " stops a Redis should start one for itself (service.embedded.RedisServer)."
+                ) from error
+
+    def _flush(self) -> None:
+        if self.claim:
             self._client.flushdb()
+        else:
+            self._client.flushall()
 
     def close(self) -> None:
         """Let it go, empty."""
