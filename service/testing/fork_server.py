@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Self
@@ -32,8 +32,10 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._report = report
         if (pid := self._hear()) is None:
-            report.close()
-            raise SetupError(f"The fork server has ended and cannot start {program}. Run the tests again.")
+            raise SetupError(
+                f"The fork server has ended instead of starting {program}: look at what that does while it is imported."
+                " The next program has a new fork server."
+            )
         self.pid = pid
 
     def _hear(self) -> int | None:
@@ -76,8 +78,8 @@ class ForkServer:
     """Starts `module:function` as a process, again and again. It starts itself with the first one."""
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._undo = ExitStack()
 
     def start(  # noqa: PLR0913  # what a process is started with
         self,
@@ -105,13 +107,19 @@ class ForkServer:
             "imports": [program.partition(":")[0], *imports],
         }
         ours, theirs = socket.socketpair()
-        with theirs, Path(os.devnull).open() as nothing:
-            reading = nothing.fileno() if stdin is None else stdin
-            descriptors = [theirs.fileno(), reading, stdout, stderr, *inherited]
-            # A fork server that has ended reads nothing, and reports nothing either.
-            with suppress(BrokenPipeError):
-                socket.send_fds(self._connect(), [json.dumps(order).encode() + b"\n"], descriptors)
-        return ForkedProcess(program, ours)
+        try:
+            with theirs, Path(os.devnull).open() as nothing:
+                reading = nothing.fileno() if stdin is None else stdin
+                descriptors = [theirs.fileno(), reading, stdout, stderr, *inherited]
+                # A fork server that has ended reads nothing, and reports nothing either.
+                with suppress(BrokenPipeError):
+                    socket.send_fds(self._connect(), [json.dumps(order).encode() + b"\n"], descriptors)
+            return ForkedProcess(program, ours)
+        except BaseException:
+            # Nobody waits for the program any more, so it must not be started later.
+            ours.close()
+            self.close()
+            raise
 
     def run(
         self, program: str, *arguments: str, environment: Mapping[str, str], directory: Path, timeout: float
@@ -133,22 +141,27 @@ class ForkServer:
             return subprocess.CompletedProcess(process.args, status, _read(output), _read(errors))
 
     def _connect(self) -> socket.socket:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
         if self._control is None:
-            ours, theirs = socket.socketpair()
+            self._control, theirs = socket.socketpair()
             with theirs:
-                process = subprocess.Popen(
+                self._process = subprocess.Popen(
                     [sys.executable, str(_SCRIPT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # the terminal's Ctrl-C is for the run to act on
                 )
-            self._undo.callback(process.wait)
-            self._control = self._undo.enter_context(ours)
         return self._control
 
     def close(self) -> None:
-        """End the fork server."""
-        self._undo.close()
+        """End the fork server, whatever it is importing. The next start begins another one."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._control = None
 
     def __enter__(self) -> Self:
         return self
