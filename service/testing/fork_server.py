@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,18 +28,21 @@ _SCRIPT = Path(__file__).with_name("forking.py")
 class ForkedProcess:
     """A process, with the names that subprocess.Popen has for it."""
 
-    def __init__(self, program: str, report: socket.socket) -> None:
+    def __init__(self, program: str, report: socket.socket, timeout: float | None) -> None:
         self.args = program
         self.returncode: int | None = None
         self._report = report
-        if (pid := self._hear()) is None:
+        if (pid := self._hear(timeout)) is None:
             raise SetupError(
-                f"The fork server has ended instead of starting {program}: look at what that does while it is imported."
+                f"The fork server has ended instead of starting {program}: look at what is done while that is imported."
                 " The next program has a new fork server."
             )
         self.pid = pid
 
-    def _hear(self) -> int | None:
+    def _hear(self, timeout: float | None) -> int | None:
+        """The next number; None when whoever would have told it was killed."""
+        if not select.select([self._report], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         number = self._report.recv(NUMBER_BYTES)
         return int.from_bytes(number, signed=True) if number else None
 
@@ -51,10 +55,7 @@ class ForkedProcess:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the exit status; raises subprocess.TimeoutExpired after `timeout` seconds."""
         if self.returncode is None:
-            if not select.select([self._report], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            # Without a number, whoever would have told it was killed.
-            status = self._hear()
+            status = self._hear(timeout)
             self.returncode = -signal.SIGKILL if status is None else status
             self._report.close()
         return self.returncode
@@ -92,11 +93,12 @@ class ForkServer:
         stderr: int,
         inherited: Sequence[int] = (),
         imports: Iterable[str] = (),
+        timeout: float | None = None,
     ) -> ForkedProcess:
         """Start `program`, which finds `arguments` in sys.argv, and the numbers of `inherited` descriptors after them.
 
         Its standard streams are descriptors, too; without `stdin` there is nothing to read. `imports` are modules that
-        it will import later.
+        it will import later. Raises subprocess.TimeoutExpired when imports take longer than `timeout` seconds.
         """
         order = {
             "program": program,
@@ -114,7 +116,7 @@ class ForkServer:
                 # A fork server that has ended reads nothing, and reports nothing either.
                 with suppress(BrokenPipeError):
                     socket.send_fds(self._connect(), [json.dumps(order).encode() + b"\n"], descriptors)
-            return ForkedProcess(program, ours)
+            return ForkedProcess(program, ours, timeout)
         except BaseException:
             # Nobody waits for the program any more, so it must not be started later.
             ours.close()
@@ -124,7 +126,8 @@ class ForkServer:
     def run(
         self, program: str, *arguments: str, environment: Mapping[str, str], directory: Path, timeout: float
     ) -> "subprocess.CompletedProcess[str]":
-        """Run `program` to its end, which has to come within `timeout` seconds; what it said is text."""
+        """Run `program` to its end, at most `timeout` seconds from now; what it said is text."""
+        deadline = time.monotonic() + timeout
         with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
             process = self.start(
                 program,
@@ -133,11 +136,13 @@ class ForkServer:
                 directory=directory,
                 stdout=output.fileno(),
                 stderr=errors.fileno(),
+                timeout=timeout,
             )
             try:
-                status = process.wait(timeout)
+                status = process.wait(max(0, deadline - time.monotonic()))
             finally:
                 process.kill()
+                process.wait()
             return subprocess.CompletedProcess(process.args, status, _read(output), _read(errors))
 
     def _connect(self) -> socket.socket:

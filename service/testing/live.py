@@ -31,17 +31,22 @@ class LiveServer:
         # The listener is ours: there is no free port to guess, and connections wait in its backlog from the start.
         with stdin, socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self.process = fork_server.start(
-                _PROGRAM,
-                factory,
-                environment={**os.environ, **environment},
-                directory=project.root,
-                stdin=stdin.fileno(),
-                stdout=output.fileno(),
-                stderr=output.fileno(),
-                inherited=[listener.fileno()],
-                imports=[factory.partition(":")[0]],
-            )
+            try:
+                self.process = fork_server.start(
+                    _PROGRAM,
+                    factory,
+                    environment={**os.environ, **environment},
+                    directory=project.root,
+                    stdin=stdin.fileno(),
+                    stdout=output.fileno(),
+                    stderr=output.fileno(),
+                    inherited=[listener.fileno()],
+                    imports=[factory.partition(":")[0]],
+                    timeout=_START_SECONDS,
+                )
+            except (SetupError, subprocess.TimeoutExpired) as error:
+                self._lifeline.close()
+                raise SetupError(f"The live server did not start, with {factory} to import: {error}") from None
 
     def await_start(self) -> None:
         """Return when the server answers; raises SetupError with its last words when it ends instead."""

@@ -44,7 +44,7 @@ def wait():
 """
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-RunModule = Callable[[str], "subprocess.CompletedProcess[str]"]
+RunModule = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def run_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_server: For
     """Run a program whose module is this code."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def run_module(code: str) -> "subprocess.CompletedProcess[str]":
+    def run_module(code: str, *, timeout: float = 30) -> "subprocess.CompletedProcess[str]":
         (tmp_path / f"module_{tmp_path.name}.py").write_text(code)
-        return fork_server.run(f"module_{tmp_path.name}:main", environment={}, directory=tmp_path, timeout=30)
+        return fork_server.run(f"module_{tmp_path.name}:main", environment={}, directory=tmp_path, timeout=timeout)
 
     return run_module
 
@@ -132,6 +132,20 @@ def test_a_module_that_ends_the_fork_server_spoils_its_own_start_only(run: Run, 
         run_module("import os; os._exit(3)")
 
     assert run("leave").returncode == 7
+
+
+def test_an_import_that_takes_too_long_is_ended_in_time(run: Run, run_module: RunModule) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_module("import threading; threading.Event().wait(20)", timeout=1)
+
+    assert run("leave").returncode == 7
+
+
+def test_imports_count_to_the_time_of_a_program(run_module: RunModule) -> None:
+    with pytest.raises(subprocess.TimeoutExpired) as expired:
+        run_module("import threading; main = threading.Event().wait; main(0.5)", timeout=2)
+
+    assert expired.value.timeout < 2
 
 
 def test_a_fork_server_that_was_killed_is_replaced(run: Run) -> None:
