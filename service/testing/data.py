@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import inspect as inspect_row
+from sqlalchemy import inspect as find_mapper
 from sqlmodel import Session
 
 from service.testing.errors import SetupError
@@ -57,7 +58,8 @@ def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
     """Make a fixture of a function that stores rows, run once per `scope` (and worker), in a database of its own.
 
     The function may ask for `session` and for other db_data fixtures. What it stores need not be committed. Each test
-    gets what it returned as a copy; rows among it as objects of the test's own `session`.
+    gets what it returned as a copy; rows among it as objects of the test's own `session`. Rows can be inside of lists,
+    tuples, sets, dicts, dataclasses and SimpleNamespaces, and of what derives from these.
     """
 
     def decorate(build: Callable[..., Any]) -> Any:  # noqa: ANN401  # what pytest.fixture returns
@@ -130,10 +132,40 @@ def _arguments(source: Source, values: dict[str, Any], session: Session) -> dict
 
 
 def _present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
-    if isinstance(value, list | tuple | set):
-        return type(value)(_present(element, session) for element in value)
-    if isinstance(value, dict):
-        return {name: _present(element, session) for name, element in value.items()}
-    if inspect_row(value, raiseerr=False) is not None and not isinstance(value, type):
+    if _is_row(value):
         return session.merge(value, load=False)
-    return deepcopy(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        # A NamedTuple is called with its elements one by one, other collections with all of them.
+        make = getattr(value, "_make", type(value))
+        return make(_present(element, session) for element in value)
+    if isinstance(value, dict):
+        copied = copy(value)
+        copied.clear()
+        for key, element in value.items():
+            copied[_present(key, session)] = _present(element, session)
+        return copied
+    return _copy_object(value, session)
+
+
+def _copy_object(value: Any, session: Session) -> Any:  # noqa: ANN401
+    # What deepcopy finds here, it takes for the copies that it has made already.
+    memo = {id(member): _present(member, session) for member in _members(value)}
+    copied = deepcopy(value, memo)
+    if any(_is_row(made) and made not in session for made in memo.values()):
+        raise SetupError(
+            f"A db_data function has returned a {type(value).__name__} with rows inside, whose changes would be lost."
+            " Rows can be returned alone, and in lists, tuples, sets, dicts, dataclasses and SimpleNamespaces."
+        )
+    return copied
+
+
+def _members(value: Any) -> list[Any]:  # noqa: ANN401
+    if isinstance(value, SimpleNamespace):
+        return list(vars(value).values())
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return []
+
+
+def _is_row(value: object) -> bool:
+    return find_mapper(type(value), raiseerr=False) is not None

@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Self
@@ -27,16 +28,21 @@ _SCRIPT = Path(__file__).with_name("forking.py")
 class ForkedProcess:
     """A process, with the names that subprocess.Popen has for it."""
 
-    def __init__(self, program: str, report: socket.socket) -> None:
+    def __init__(self, program: str, report: socket.socket, timeout: float | None) -> None:
         self.args = program
         self.returncode: int | None = None
         self._report = report
-        if (pid := self._hear()) is None:
-            report.close()
-            raise SetupError(f"The fork server has ended and cannot start {program}. Run the tests again.")
+        if (pid := self._hear(timeout)) is None:
+            raise SetupError(
+                f"The fork server has ended instead of starting {program}: look at what is done while that is imported."
+                " The next program has a new fork server."
+            )
         self.pid = pid
 
-    def _hear(self) -> int | None:
+    def _hear(self, timeout: float | None) -> int | None:
+        """The next number; None when whoever would have told it was killed."""
+        if not select.select([self._report], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         number = self._report.recv(NUMBER_BYTES)
         return int.from_bytes(number, signed=True) if number else None
 
@@ -49,10 +55,7 @@ class ForkedProcess:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the exit status; raises subprocess.TimeoutExpired after `timeout` seconds."""
         if self.returncode is None:
-            if not select.select([self._report], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            # Without a number, whoever would have told it was killed.
-            status = self._hear()
+            status = self._hear(timeout)
             self.returncode = -signal.SIGKILL if status is None else status
             self._report.close()
         return self.returncode
@@ -76,8 +79,8 @@ class ForkServer:
     """Starts `module:function` as a process, again and again. It starts itself with the first one."""
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._undo = ExitStack()
 
     def start(  # noqa: PLR0913  # what a process is started with
         self,
@@ -90,11 +93,12 @@ class ForkServer:
         stderr: int,
         inherited: Sequence[int] = (),
         imports: Iterable[str] = (),
+        timeout: float | None = None,
     ) -> ForkedProcess:
         """Start `program`, which finds `arguments` in sys.argv, and the numbers of `inherited` descriptors after them.
 
         Its standard streams are descriptors, too; without `stdin` there is nothing to read. `imports` are modules that
-        it will import later.
+        it will import later. Raises subprocess.TimeoutExpired when imports take longer than `timeout` seconds.
         """
         order = {
             "program": program,
@@ -105,18 +109,25 @@ class ForkServer:
             "imports": [program.partition(":")[0], *imports],
         }
         ours, theirs = socket.socketpair()
-        with theirs, Path(os.devnull).open() as nothing:
-            reading = nothing.fileno() if stdin is None else stdin
-            descriptors = [theirs.fileno(), reading, stdout, stderr, *inherited]
-            # A fork server that has ended reads nothing, and reports nothing either.
-            with suppress(BrokenPipeError):
-                socket.send_fds(self._connect(), [json.dumps(order).encode() + b"\n"], descriptors)
-        return ForkedProcess(program, ours)
+        try:
+            with theirs, Path(os.devnull).open() as nothing:
+                reading = nothing.fileno() if stdin is None else stdin
+                descriptors = [theirs.fileno(), reading, stdout, stderr, *inherited]
+                # A fork server that has ended reads nothing, and reports nothing either.
+                with suppress(BrokenPipeError):
+                    socket.send_fds(self._connect(), [json.dumps(order).encode() + b"\n"], descriptors)
+            return ForkedProcess(program, ours, timeout)
+        except BaseException:
+            # Nobody waits for the program any more, so it must not be started later.
+            ours.close()
+            self.close()
+            raise
 
     def run(
         self, program: str, *arguments: str, environment: Mapping[str, str], directory: Path, timeout: float
     ) -> "subprocess.CompletedProcess[str]":
-        """Run `program` to its end, which has to come within `timeout` seconds; what it said is text."""
+        """Run `program` to its end, at most `timeout` seconds from now; what it said is text."""
+        deadline = time.monotonic() + timeout
         with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
             process = self.start(
                 program,
@@ -125,30 +136,37 @@ class ForkServer:
                 directory=directory,
                 stdout=output.fileno(),
                 stderr=errors.fileno(),
+                timeout=timeout,
             )
             try:
-                status = process.wait(timeout)
+                status = process.wait(max(0, deadline - time.monotonic()))
             finally:
                 process.kill()
+                process.wait()
             return subprocess.CompletedProcess(process.args, status, _read(output), _read(errors))
 
     def _connect(self) -> socket.socket:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
         if self._control is None:
-            ours, theirs = socket.socketpair()
+            self._control, theirs = socket.socketpair()
             with theirs:
-                process = subprocess.Popen(
+                self._process = subprocess.Popen(
                     [sys.executable, str(_SCRIPT), str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,  # the terminal's Ctrl-C is for the run to act on
                 )
-            self._undo.callback(process.wait)
-            self._control = self._undo.enter_context(ours)
         return self._control
 
     def close(self) -> None:
-        """End the fork server."""
-        self._undo.close()
+        """End the fork server, whatever it is importing. The next start begins another one."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._control = None
 
     def __enter__(self) -> Self:
         return self

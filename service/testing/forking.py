@@ -89,8 +89,8 @@ def _collect_the_ended() -> None:
 def _import_ahead(order: dict[str, Any]) -> None:
     sys.path[:] = order["path"]
     for module in order["imports"]:
-        # The process imports it again, and says in its own words why that fails.
-        with suppress(Exception):
+        # The process imports it again, and says in its own words why that fails; a module may even want to end it.
+        with suppress(BaseException):
             importlib.import_module(module)
     # A collection in a child would copy every page that it looks at.
     gc.freeze()

@@ -82,7 +82,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     try:
         yield
     except SetupError as error:
-        pytest.fail(str(error), pytrace=False)
+        # Without a cause, which would be the same words once more.
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,7 +117,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         yield
     except IsolationError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     finally:
         judge_by(item.stash[_OUTER])
         item.config.stash[LENDER].finish(item, nextitem)

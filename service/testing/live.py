@@ -5,10 +5,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
@@ -16,6 +15,7 @@ from service.testing.fork_server import ForkServer
 
 _PROGRAM = "service.testing.live_process:main"
 _START_SECONDS = 30
+_PAUSE_SECONDS = 0.02
 _STOP_SECONDS = 15
 
 
@@ -30,18 +30,24 @@ class LiveServer:
         self._lifeline, stdin = socket.socketpair()
         # The listener is ours: there is no free port to guess, and connections wait in its backlog from the start.
         with stdin, socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self.process = fork_server.start(
-                _PROGRAM,
-                factory,
-                environment={**os.environ, **environment},
-                directory=project.root,
-                stdin=stdin.fileno(),
-                stdout=output.fileno(),
-                stderr=output.fileno(),
-                inherited=[listener.fileno()],
-                imports=[factory.partition(":")[0]],
-            )
+            self._port = listener.getsockname()[1]
+            self.url = f"http://127.0.0.1:{self._port}"
+            try:
+                self.process = fork_server.start(
+                    _PROGRAM,
+                    factory,
+                    environment={**os.environ, **environment},
+                    directory=project.root,
+                    stdin=stdin.fileno(),
+                    stdout=output.fileno(),
+                    stderr=output.fileno(),
+                    inherited=[listener.fileno()],
+                    imports=[factory.partition(":")[0]],
+                    timeout=_START_SECONDS,
+                )
+            except (SetupError, subprocess.TimeoutExpired) as error:
+                self._lifeline.close()
+                raise SetupError(f"The live server did not start, with {factory} to import: {error}") from None
 
     def await_start(self) -> None:
         """Return when the server answers; raises SetupError with its last words when it ends instead."""
@@ -49,18 +55,22 @@ class LiveServer:
         while self.process.poll() is None and time.monotonic() < deadline:
             if self._answers():
                 return
+            # A pause, unless the server ends.
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PAUSE_SECONDS)
         self.stop()
         words = " / ".join(self._log.read_text(errors="replace").split("\n")[-4:]).strip(" /") or "nothing"
         raise SetupError(f"The live server did not start. The last it said: {words}. Its whole log is {self._log}.")
 
     def _answers(self) -> bool:
-        try:
-            # Any answer is one. It waits in the backlog until the application has started.
-            urlopen(f"{self.url}/", timeout=1).close()  # noqa: S310  # our own address
-        except URLError as error:
-            return hasattr(error, "code")
-        except OSError:
-            return False
+        # Without urllib, which would ask a proxy that the environment names, and follow where the answer leads.
+        with closing(HTTPConnection("127.0.0.1", self._port, timeout=1)) as connection:
+            try:
+                connection.request("GET", "/")
+                # Any answer is one. It waits in the backlog until the application has started.
+                connection.getresponse()
+            except (OSError, HTTPException):
+                return False
         return True
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     seen: list[list[str]] = []
     for arguments in (["-n0"], ["-n2"]):
         result = run_bookshop(*arguments, tests=["test_data.py"], env=given.environment)
-        result.assert_outcomes(passed=14)
+        result.assert_outcomes(passed=16)
         if not seen:
             built = Counter(line for line in notes.read_text().splitlines() if line.startswith("built"))
             assert built["built shelf"] == 1
@@ -34,11 +34,11 @@ def test_data_is_the_same_at_many_workers(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, workers: int
 ) -> None:
     notes = bookshop.path / "notes"
-    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=14)
+    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=16)
     alone = rows(notes)
     notes.unlink()
 
-    run_bookshop(f"-n{workers}").assert_outcomes(passed=14)
+    run_bookshop(f"-n{workers}").assert_outcomes(passed=16)
 
     assert rows(notes) == alone
 
@@ -63,3 +63,33 @@ def test_data_that_asks_for_something_else_says_what_it_may_ask_for(
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*asks for tmp_path. It can have `session`*"])
+
+
+@pytest.mark.parametrize("returned", ["deque([AuthorFactory()])", "Basket()"])
+def test_rows_where_no_session_would_know_them_are_refused(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers, returned: str
+) -> None:
+    bookshop.makepyfile(
+        f"""
+        from collections import deque
+
+        from service.testing.data import db_data
+        from shop_factories import AuthorFactory
+
+        class Basket:
+            def __init__(self):
+                self.owner = AuthorFactory()
+
+        @db_data()
+        def lost():
+            return {returned}
+
+        def test_it(lost):
+            pass
+        """
+    )
+
+    result = run_bookshop("-n0", env=given.environment)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"A db_data function has returned a {returned.partition('(')[0]} with rows inside*"])

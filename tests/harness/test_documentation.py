@@ -28,6 +28,22 @@ def test_the_examples_run_as_they_are_written(run_bookshop: RunBookshop, booksho
     result.assert_outcomes(passed=sum(example.count("\ndef test_") for example in examples))
 
 
+def test_without_pytest_randomly_the_first_example_has_one_option_less(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    (configuration,) = blocks("toml")
+    (bookshop.path / "pytest.ini").unlink()
+    (bookshop.path / "pyproject.toml").write_text(configuration.replace(', "--randomly-dont-reset-seed"', ""))
+    (bookshop.path / "test_first_example.py").write_text(blocks("python")[0])
+
+    result = run_bookshop(
+        *("-n0", "-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:hypothesispytest"), env=given.environment
+    )
+
+    result.assert_outcomes(passed=1)
+    assert "Where pytest-randomly is not installed, leave the option out" in CHAPTER
+
+
 def test_no_block_is_of_a_kind_that_nothing_runs() -> None:
     languages = re.findall(r"^```(\w+)$", CHAPTER, flags=re.MULTILINE)
 

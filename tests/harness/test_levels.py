@@ -70,6 +70,26 @@ def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBo
     assert "2 queries were sent, 1 were expected" in output
 
 
+def test_what_only_the_end_of_a_test_shows_is_said_once(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        from bookshop import Book
+
+        def test_it(session):
+            session.add(Book(title="By nobody", author_id=0))
+            session.commit()
+        """
+    )
+
+    result = run_bookshop("-n0", env=given.environment)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["A COMMIT would have failed on a deferred constraint*"])
+    result.stdout.no_fnmatch_line("*During handling*")
+
+
 @pytest.mark.parametrize(
     ("marked", "message"),
     [

@@ -2,11 +2,16 @@
 """Rows that are built once, and random data that depends on nothing but the test."""
 
 import os
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from service.testing.data import db_data
 
+from bookshop import Author, Book
 from shop_factories import AuthorFactory, BookFactory
 
 
@@ -26,6 +31,24 @@ def poets(session):
 def shelf(poets):
     note("built shelf")
     return {"books": [BookFactory(author=poet) for poet in poets], "label": ["poetry"]}
+
+
+class Work(NamedTuple):
+    poet: Author
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    owner: Author
+    books: list[Book]
+
+
+@db_data()
+def shapes(poets):
+    by_name = defaultdict(list, {poet.name: [poet] for poet in poets})
+    shop = Shop(poets[0], BookFactory.create_batch(2, author=poets[0]))
+    return SimpleNamespace(by_name=by_name, work=Work(poets[0], "Untitled"), shop=shop)
 
 
 def test_data_is_of_this_tests_session(shelf, poets, session):
@@ -54,6 +77,19 @@ def test_data_is_there_in_a_clone(shelf, client, _again):
 
 def test_data_that_a_test_does_not_ask_for_is_not_there(poets, client):
     assert client.get("/books").json() == []
+
+
+@pytest.mark.parametrize("_again", range(2))
+def test_data_keeps_its_shape_with_rows_of_this_tests_session(shapes, session, client, _again):
+    assert (type(shapes.work), shapes.work.title) == (Work, "Untitled")
+    assert shapes.by_name[shapes.work.poet.name] == [shapes.work.poet]
+    assert shapes.by_name["nobody"] == []
+    assert shapes.shop.owner is shapes.work.poet in session
+    shapes.by_name.clear()
+    shapes.shop.books.pop().title = "Renamed"
+    session.commit()
+
+    assert client.get("/books").json() == ["Renamed", "Volume 0"]
 
 
 @pytest.mark.parametrize("number", range(8))
