@@ -109,6 +109,18 @@ def test_rows_of_a_data_migration_are_there(session):
     assert session.exec(select(Author.name)).all() == ["Anonymous"]
 
 
+TOLD = set()
+
+
+@pytest.mark.db(isolation="clone")
+@pytest.mark.parametrize("_again", range(8))
+def test_an_address_that_was_told_is_that_of_no_other_test(_again, session, worker_database):
+    BookFactory()
+    session.commit()
+    assert worker_database.name not in TOLD
+    TOLD.add(worker_database.name)
+
+
 LEFT_OPEN = []
 
 
