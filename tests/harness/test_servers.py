@@ -29,6 +29,7 @@ from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, as
         ("TEST_DATABASE_URL", "postgresql://localhost,db.example.com/x", "leads to localhost,db.example.com"),
         ("TEST_DATABASE_URL", "postgresql:///x?host=db.example.com", "leads to db.example.com"),
         ("TEST_REDIS_URL", "redis://10.0.0.7", "leads to 10.0.0.7, which is not this machine"),
+        ("PGHOSTADDR", "192.0.2.9", "The environment (PGHOST, PGHOSTADDR, PGSERVICE) leads to 192.0.2.9"),
         ("TEST_DATABASE_URL", "mysql://localhost", "is not a URL that the tests can use"),
         ("TEST_REDIS_URL", "redis://localhost:many", "is not a URL that the tests can use"),
     ],
