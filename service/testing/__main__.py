@@ -9,7 +9,7 @@ from pathlib import Path
 from service.embedded import EmbeddedError, PostgresServer, RedisServer
 from service.testing.addresses import for_libpq, mask
 from service.testing.errors import SetupError
-from service.testing.ownership import LOCK_DATABASE, Admin, connect_admin, list_owned
+from service.testing.ownership import LOCK_DATABASE, Admin, connect_admin, let_create, list_owned
 from service.testing.psql import open_dump, open_kept
 from service.testing.redis_claims import claim_database
 from service.testing.servers import Choice
@@ -79,9 +79,7 @@ def _examine_postgres(choice: Choice) -> Iterator[str]:
 def _examine_databases(admin: Admin) -> Iterator[str]:
     row = admin.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     if row != (True,):
-        raise SetupError(
-            f"the user {admin.info.user!r} may not create databases: ALTER ROLE {admin.info.user} CREATEDB."
-        )
+        raise SetupError(f"the user {admin.info.user!r} may not create databases: {let_create(admin)}.")
     leftovers = {database.name for database in find_leftovers(admin)}
     for database in list_owned(admin):
         kept = f", kept by {database.record['kept']}" if "kept" in database.record else ""

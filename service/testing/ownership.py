@@ -26,7 +26,8 @@ _LEAVE_SECONDS = 0.2
 # Whether nobody is in the database, and whether it is as CREATE DATABASE has made it.
 _PLAIN = """
 SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid AND pid <> %(but)s),
-    datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate AND datdba = current_user::regrole
+    datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate
+    AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
     AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = datname)
 FROM pg_database d WHERE datname = %(name)s
@@ -133,12 +134,17 @@ def create_database(admin: Admin, name: str, record: dict[str, object], *, templ
     except psycopg.errors.InsufficientPrivilege as error:
         raise SetupError(
             f"The user {admin.info.user!r} of TEST_DATABASE_URL may not create databases, and each test worker needs"
-            f" one of its own. Let it: ALTER ROLE {admin.info.user} CREATEDB; or unset TEST_DATABASE_URL to use"
+            f" one of its own. Let it: {let_create(admin)}; or unset TEST_DATABASE_URL to use"
             " an embedded server."
         ) from error
     except psycopg.errors.ObjectInUse as error:
         raise SetupError(_describe_visitors(admin, template)) from error
     write_record(admin, name, record)
+
+
+def let_create(admin: Admin) -> str:
+    """The statement that lets this user create databases."""
+    return f"ALTER ROLE {sql.Identifier(admin.info.user).as_string(admin)} CREATEDB"
 
 
 def _describe_visitors(admin: Admin, template: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from service.testing import ownership
-from service.testing.ownership import Owner, connect_admin, create_database
+from service.testing.ownership import Owner, connect_admin, create_database, drop_database, rename_unaltered
 from service.testing.redis_claims import RedisClaim, claim_database, forget_claim
 from service.testing.sweeping import sweep
 from tests.harness.conftest import Everything, GivenServers, RunBookshop
@@ -71,6 +71,20 @@ def test_a_sweep_drops_a_database_whose_drop_was_interrupted(given: GivenServers
 
     with connect_admin(given.postgres.url()) as admin:
         assert sweep(admin) == [owner.database_name(0)]
+
+
+def test_a_user_whose_name_needs_quoting_may_rename_a_database(given: GivenServers) -> None:
+    used, renewed = (Owner("bookshop", "abcdef012345", "gw0").database_name(number) for number in (0, 1))
+    given.admin.execute('CREATE ROLE "Ada.Byron" LOGIN CREATEDB')
+    try:
+        with connect_admin(given.postgres.url().replace("postgres@", "Ada.Byron@")) as admin:
+            create_database(admin, used, {}, template="template0", strategy=None)
+
+            assert rename_unaltered(admin, used, renewed)
+    finally:
+        for name in (used, renewed):
+            drop_database(given.admin, name)
+        given.admin.execute('DROP ROLE "Ada.Byron"')
 
 
 @pytest.mark.usefixtures("neighbour")

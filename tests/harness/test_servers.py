@@ -83,7 +83,7 @@ def test_a_user_who_may_not_create_databases(
         admin.execute("CREATE ROLE reader LOGIN")
         try:
             url = given.postgres.url().replace("postgres@", "reader@")
-            assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB")
+            assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), 'ALTER ROLE "reader" CREATEDB')
         finally:
             admin.execute("DROP ROLE reader")
 
