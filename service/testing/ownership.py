@@ -172,6 +172,7 @@ def drop_database(admin: Admin, name: str) -> None:
     It forces a checkpoint: keep it off every path that somebody waits for.
     """
     identifier = sql.Identifier(name)
+    _roll_back_prepared(admin, name)
     is_template = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone()
     try:
         # A template that a killed process had not finished counts as one already. Nothing else is altered: one whose
@@ -181,6 +182,18 @@ def drop_database(admin: Admin, name: str) -> None:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
     except _UNDEFINED:
         return
+
+
+def _roll_back_prepared(admin: Admin, name: str) -> None:
+    """End what was prepared and never committed: a database that has such a transaction cannot be dropped."""
+    prepared = admin.execute("SELECT gid FROM pg_prepared_xacts WHERE database = %s", [name]).fetchall()
+    if not prepared:
+        return
+    # PostgreSQL lets nobody end them from another database.
+    password = admin.info.password or None
+    with psycopg.connect(admin.info.dsn, dbname=name, password=password, autocommit=True) as inside:
+        for (gid,) in prepared:
+            inside.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
 
 def is_unaltered(admin: Admin, name: str, *, but: int) -> bool:
