@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,7 @@ from service.testing.worker import Database, Worker
 _DUMP_SECONDS = 60
 # The test may still hold its locks.
 _LOCK_WAIT_MS = 2000
+_DISCARD = pytest.StashKey[partial[None]]()
 
 
 def keep_database(worker: Worker, database: Database, item: pytest.Item) -> str:
@@ -25,6 +27,7 @@ def keep_database(worker: Worker, database: Database, item: pytest.Item) -> str:
         if (programs := worker.lease.servers.bin_directory) is None:
             worker.databases.keep(database.name, item.nodeid)
             return f"kept; open it with: psql {shlex.quote(without_password(database.dsn))}"
+        item.stash[_DISCARD] = partial(worker.stock.discard, database.name)
         # pytest keeps the temporary files of the last three runs.
         folder = item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # noqa: SLF001  # no public way
         dump = folder / f"{database.name}.sql"
@@ -32,6 +35,12 @@ def keep_database(worker: Worker, database: Database, item: pytest.Item) -> str:
     except (SetupError, OSError, psycopg.Error) as error:
         return f"the database was not kept: {' '.join(str(error).split())}"
     return f"kept; open it with: python -m service.testing psql {shlex.quote(str(dump))}"
+
+
+def discard_dumped(item: pytest.Item) -> None:
+    """Drop the database of a test that is over, if it went to a file."""
+    if discard := item.stash.get(_DISCARD, None):
+        discard()
 
 
 def _dump(program: str, database: Database, dump: Path) -> None:

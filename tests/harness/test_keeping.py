@@ -41,6 +41,37 @@ def test_the_database_of_an_embedded_server_is_dumped_into_a_file(
     assert "CREATE TABLE public.evidence" in Path(line.rpartition(" ")[2].strip("'")).read_text()
 
 
+def test_a_database_that_was_dumped_goes_before_the_run_ends(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester
+) -> None:
+    bookshop.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import text
+        from tests.waiting import wait_until
+
+        @pytest.fixture
+        def late(session):
+            yield session
+            assert session.scalar(text("SELECT count(*) FROM book")) == 0
+
+        @pytest.mark.db(isolation="clone")
+        def test_it(late, request):
+            request.config.failed = late.scalar(text("SELECT current_database()"))
+            assert False
+
+        @pytest.mark.db(isolation="clone")
+        def test_after_it(session, request):
+            databases = text("SELECT datname FROM pg_database")
+            wait_until(lambda: request.config.failed not in session.scalars(databases).all(), seconds=10)
+        """
+    )
+
+    result = run_bookshop("-n0", "--randomly-dont-reorganize")
+
+    assert "python -m service.testing psql" in kept_or_not(result)
+
+
 def test_a_lock_that_the_test_still_holds_keeps_the_database_from_being_dumped(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester
 ) -> None:
