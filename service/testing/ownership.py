@@ -2,7 +2,8 @@
 
 A database of ours is named `t_<project>_<run>_<worker>_<n>` and carries a JSON record as its comment. Its owner lives
 as long as somebody holds the session advisory lock whose key is in the record; PostgreSQL frees it when the owner's
-connection ends, however it ended. What has no record of ours is never dropped, flushed or disconnected.
+connection ends, however it ended. What has no record of ours is never dropped, flushed or disconnected; but a run that
+ends drops what has its own random id in its name, for a worker may be killed before it has written the record.
 """
 
 import hashlib
