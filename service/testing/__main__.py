@@ -9,11 +9,11 @@ from pathlib import Path
 from service.embedded import EmbeddedError, PostgresServer, RedisServer
 from service.testing.addresses import for_libpq, mask
 from service.testing.errors import SetupError
-from service.testing.ownership import LOCK_DATABASE, Admin, connect_admin, list_owned
+from service.testing.ownership import LOCK_DATABASE, Admin, connect_admin, let_create, list_owned
 from service.testing.psql import open_dump, open_kept
 from service.testing.redis_claims import claim_database
 from service.testing.servers import Choice
-from service.testing.sweeping import find_leftovers, sweep
+from service.testing.sweeping import find_leftovers, remove
 
 _NO_SERVER = (
     "TEST_DATABASE_URL is not set. Embedded servers end with their run and leave nothing, so there is nothing to {}."
@@ -79,9 +79,7 @@ def _examine_postgres(choice: Choice) -> Iterator[str]:
 def _examine_databases(admin: Admin) -> Iterator[str]:
     row = admin.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
     if row != (True,):
-        raise SetupError(
-            f"the user {admin.info.user!r} may not create databases: ALTER ROLE {admin.info.user} CREATEDB."
-        )
+        raise SetupError(f"the user {admin.info.user!r} may not create databases: {let_create(admin)}.")
     leftovers = {database.name for database in find_leftovers(admin)}
     for database in list_owned(admin):
         kept = f", kept by {database.record['kept']}" if "kept" in database.record else ""
@@ -103,13 +101,14 @@ def _examine_redis(choice: Choice) -> Iterator[str]:
 
 
 def run_sweep(choice: Choice, _: argparse.Namespace) -> int:
-    """Drop what dead runs have left."""
+    """Drop what dead runs have left, and say what cannot be dropped."""
     if choice.database_url is None:
         raise SetupError(_NO_SERVER.format("sweep"))
     with _connect(choice.database_url) as admin:
-        names = sweep(admin)
-    print("\n".join(f"dropped {name}" for name in names) or f"nothing left on {mask(choice.database_url)}")  # noqa: T201
-    return 0
+        refusals = {database.name: remove(admin, database) for database in find_leftovers(admin)}
+    lines = [f"{name} cannot be dropped: {why}" if why else f"dropped {name}" for name, why in refusals.items()]
+    print("\n".join(lines) or f"nothing left on {mask(choice.database_url)}")  # noqa: T201
+    return int(any(refusals.values()))
 
 
 def run_psql(choice: Choice, arguments: argparse.Namespace) -> int:

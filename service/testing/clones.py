@@ -128,7 +128,7 @@ class CloneStock:
                 return self._to_come(partial(self._renew, self._used.popleft()))
             if self._is_short() and len(self._useless) < _MOST_USELESS:
                 return self._to_come(self._add_copy)
-            return partial(self._drop, self._useless.popleft())
+            return partial(self._databases.drop, self._useless.popleft())
 
     def _is_short(self) -> bool:
         return len(self._ready) + self._coming < self._wanted
@@ -167,11 +167,6 @@ class CloneStock:
                 self._blueprint = Blueprint.read(clone.warm)
             self._may_renew = self._blueprint is not None
         return clone
-
-    def _drop(self, name: str) -> None:
-        # What cannot be dropped now is swept later.
-        with suppress(SetupError, psycopg.Error):
-            self._databases.drop(name)
 
     def _renew(self, used: Clone) -> Clone | None:
         is_wanted = self._blueprint is not None and len(self._ready) < _AHEAD

@@ -7,6 +7,7 @@ import pytest
 
 from service.testing import seeding
 from service.testing.errors import IsolationError, SetupError
+from service.testing.keeping import discard_dumped
 from service.testing.lease import Lease
 from service.testing.lender import LENDER, WATCH, Lender, choose_level
 from service.testing.plugin import PROJECT
@@ -121,6 +122,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     finally:
         judge_by(item.stash[_OUTER])
         item.config.stash[LENDER].finish(item, nextitem)
+        discard_dumped(item)
 
 
 @pytest.hookimpl(wrapper=True)

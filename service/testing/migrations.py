@@ -29,12 +29,22 @@ def read_config(project: Project) -> Config:
 
 
 def migration_files(project: Project) -> list[Path]:
-    """Every file that decides what the migrations make, in a stable order; raises SetupError."""
+    """Every file that may decide what the migrations make, in a stable order; raises SetupError.
+
+    Those are all that lie beside them: a migration may read SQL or data from a file.
+    """
     config = read_config(project)
     script = _read_script(config)
     folders = [Path(script.dir), *map(Path, script._version_locations)]  # noqa: SLF001  # its public twin is deprecated
-    files = {path.resolve() for folder in folders for path in folder.rglob("*.py") if "__pycache__" not in path.parts}
+    files = {path.resolve() for folder in folders for path in folder.rglob("*") if _is_source(path, folder)}
     return sorted({*files, Path(str(config.config_file_name)).resolve()})
+
+
+def _is_source(path: Path, folder: Path) -> bool:
+    """Whether this is neither a compiled file nor one that an editor or a tool has for itself."""
+    parts = path.relative_to(folder).parts
+    is_hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+    return not is_hidden and not path.name.endswith("~") and path.is_file()
 
 
 def _read_script(config: Config) -> ScriptDirectory:

@@ -2,7 +2,8 @@
 
 A database of ours is named `t_<project>_<run>_<worker>_<n>` and carries a JSON record as its comment. Its owner lives
 as long as somebody holds the session advisory lock whose key is in the record; PostgreSQL frees it when the owner's
-connection ends, however it ended. What has no record of ours is never dropped, flushed or disconnected.
+connection ends, however it ended. What has no record of ours is never dropped, flushed or disconnected; but a run that
+ends drops what has its own random id in its name, for a worker may be killed before it has written the record.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ _LEAVE_SECONDS = 0.2
 # Whether nobody is in the database, and whether it is as CREATE DATABASE has made it.
 _PLAIN = """
 SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datid = d.oid AND pid <> %(but)s),
-    datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate AND datdba = current_user::regrole
+    datacl IS NULL AND datconnlimit = -1 AND datallowconn AND NOT datistemplate
+    AND datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
     AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)
     AND NOT EXISTS (SELECT FROM pg_prepared_xacts WHERE database = datname)
     AND NOT EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)
@@ -135,12 +137,17 @@ def create_database(admin: Admin, name: str, record: dict[str, object], *, templ
     except psycopg.errors.InsufficientPrivilege as error:
         raise SetupError(
             f"The user {admin.info.user!r} of TEST_DATABASE_URL may not create databases, and each test worker needs"
-            f" one of its own. Let it: ALTER ROLE {admin.info.user} CREATEDB; or unset TEST_DATABASE_URL to use"
+            f" one of its own. Let it: {let_create(admin)}; or unset TEST_DATABASE_URL to use"
             " an embedded server."
         ) from error
     except psycopg.errors.ObjectInUse as error:
         raise SetupError(_describe_visitors(admin, template)) from error
     write_record(admin, name, record)
+
+
+def let_create(admin: Admin) -> str:
+    """The statement that lets this user create databases."""
+    return f"ALTER ROLE {sql.Identifier(admin.info.user).as_string(admin)} CREATEDB"
 
 
 def _describe_visitors(admin: Admin, template: str) -> str:
@@ -168,6 +175,7 @@ def drop_database(admin: Admin, name: str) -> None:
     It forces a checkpoint: keep it off every path that somebody waits for.
     """
     identifier = sql.Identifier(name)
+    _roll_back_prepared(admin, name)
     is_template = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate", [name]).fetchone()
     try:
         # A template that a killed process had not finished counts as one already. Nothing else is altered: one whose
@@ -177,6 +185,18 @@ def drop_database(admin: Admin, name: str) -> None:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
     except _UNDEFINED:
         return
+
+
+def _roll_back_prepared(admin: Admin, name: str) -> None:
+    """End what was prepared and never committed: a database that has such a transaction cannot be dropped."""
+    prepared = admin.execute("SELECT gid FROM pg_prepared_xacts WHERE database = %s", [name]).fetchall()
+    if not prepared:
+        return
+    # PostgreSQL lets nobody end them from another database.
+    password = admin.info.password or None
+    with psycopg.connect(admin.info.dsn, dbname=name, password=password, autocommit=True) as inside:
+        for (gid,) in prepared:
+            inside.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
 
 
 def is_unaltered(admin: Admin, name: str, *, but: int) -> bool:

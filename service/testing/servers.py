@@ -66,8 +66,8 @@ class Choice:
     def read(cls, *, services: Literal["auto", "compose"], allow_remote: bool, environ: Mapping[str, str]) -> "Choice":
         """Check what was asked for, before anything is started; raises SetupError."""
         database_url, redis_url = environ.get("TEST_DATABASE_URL"), environ.get("TEST_REDIS_URL")
-        if database_url:
-            check_postgres_url("TEST_DATABASE_URL", database_url, allow_remote=allow_remote)
+        # The environment may lead away from an embedded server too.
+        check_postgres_url("TEST_DATABASE_URL", database_url or "postgresql://localhost", allow_remote=allow_remote)
         if redis_url:
             check_redis_url("TEST_REDIS_URL", redis_url, allow_remote=allow_remote)
         return cls(services=services, allow_remote=allow_remote, database_url=database_url, redis_url=redis_url)

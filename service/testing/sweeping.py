@@ -31,25 +31,20 @@ def find_leftovers(admin: Admin) -> list[OwnedDatabase]:
 
 
 def sweep(admin: Admin) -> list[str]:
-    """Remove the leftovers of dead owners, and return their names."""
-    leftovers = find_leftovers(admin)
-    for database in leftovers:
-        remove(admin, database)
-    return [database.name for database in leftovers]
+    """Remove the leftovers of dead owners, and return the names of those that are gone."""
+    return [database.name for database in find_leftovers(admin) if remove(admin, database) is None]
 
 
 def remove_run(admin: Admin, owner: Owner) -> None:
-    """End the run's sessions and remove its databases, until there are none.
+    """End the run's sessions and remove its databases, until there are none but such as cannot be dropped.
 
     Its workers may outlive it for a moment, and the server may be at a CREATE DATABASE that a killed worker has sent.
     """
     deadline = time.monotonic() + _REMOVAL_SECONDS
     while time.monotonic() < deadline:
         ended = admin.execute(_END_SESSIONS, [owner.session_name]).fetchall()
-        databases = _list_run(admin, owner)
-        for database in databases:
-            remove(admin, database)
-        if not ended and not databases:
+        refusals = [remove(admin, database) for database in _list_run(admin, owner)]
+        if not ended and all(refusals):
             return
         time.sleep(_POLL_SECONDS)
 
@@ -61,14 +56,21 @@ def remove_worker(admin: Admin, owner: Owner) -> None:
             remove(admin, database)
 
 
-def remove(admin: Admin, database: OwnedDatabase) -> None:
-    """Empty the Redis database that the owner had, if it is still recorded as theirs, and drop the database."""
+def remove(admin: Admin, database: OwnedDatabase) -> str | None:
+    """Empty the Redis database that the owner had, if it is still recorded as theirs, and drop the database.
+
+    Returns why PostgreSQL refuses that, in one line: one database that cannot be dropped keeps no other from going.
+    """
     if claimed := database.record.get("redis"):
         # Not at the top: it brings the client library, and hardly any sweep needs it.
         from service.testing.redis_claims import forget_claim  # noqa: PLC0415
 
         forget_claim(claimed)
-    drop_database(admin, database.name)
+    try:
+        drop_database(admin, database.name)
+    except psycopg.Error as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
 
 
 def _list_run(admin: Admin, owner: Owner) -> list[OwnedDatabase]:

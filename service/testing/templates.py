@@ -39,9 +39,12 @@ _LOCK_POLL_SECONDS = 0.05
 _STRATEGIES_SINCE = 15_00_00
 
 
-def digest_migrations(project: Project, server_version: int) -> str:
-    """16 hexadecimal digits that change with the migrations, with env.py and with the server's version."""
-    digest = hashlib.sha256(f"{_FORMAT} {project.name} {server_version}".encode())
+def digest_migrations(project: Project, server_version: int, user: str) -> str:
+    """16 hexadecimal digits that change with the migrations, with env.py, the server's version and the user.
+
+    The tables of a copy belong to whoever has built the template: nobody else may use them.
+    """
+    digest = hashlib.sha256(f"{_FORMAT} {project.name} {server_version} {user}".encode())
     for path in migration_files(project):
         content = path.read_bytes()
         digest.update(f"\0{_relative(path, project.root)}\0{len(content)}\0".encode() + content)
@@ -54,7 +57,7 @@ def _relative(path: Path, root: Path) -> Path:
 
 def ensure_template(admin: Admin, servers: Servers, project: Project, owner: Owner) -> Template:
     """The template of the present migrations, made now unless there is one; raises SetupError."""
-    name = _PREFIX + digest_migrations(project, admin.info.server_version)
+    name = _PREFIX + digest_migrations(project, admin.info.server_version, admin.info.user)
     if template := _find(admin, name):
         return template
     with _building(admin, name):
@@ -71,8 +74,8 @@ def _find(admin: Admin, name: str) -> Template | None:
     record = next((database.record for database in list_owned(admin) if database.name == name), None)
     if not sealed or record is None:
         return None
-    # The newest are those used last: what a branch needs stays while one goes back and forth. Only the user who made it
-    # may write this down, and not two at once; neither matters.
+    # The newest are those used last: what a branch needs stays while one goes back and forth. Two at once cannot write
+    # this down, which does not matter.
     with suppress(psycopg.Error):
         write_record(admin, name, {**record, "created": time.time()})
     return Template(name, record["strategy"], None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio._backends._asyncio
 import fastapi
+import psycopg
 import pytest
 from execnet.gateway_base import MainThreadOnlyExecModel
 from redis import Redis
@@ -22,7 +23,7 @@ import service.testing.templates
 import service.testing.worker_redis
 from service.embedded import PostgresServer, RedisServer
 from service.testing.fork_server import ForkServer
-from service.testing.ownership import Admin, connect_admin, drop_database, list_owned
+from service.testing.ownership import Admin, Owner, connect_admin, create_database, drop_database, list_owned
 from tests.harness.forked import forking_subprocess
 
 HERE = Path(__file__).parent
@@ -42,6 +43,10 @@ RunBookshop = Callable[..., pytest.RunResult]
 
 LOADED_TOO_SOON = "import sys; sys.exit(' '.join({'service', 'bookshop'} & set(sys.modules)) or None)"
 NEEDS_DATABASE = "def test_it(session): pass"
+
+
+# Nobody can drop a database with a subscription.
+SUBSCRIBE = "CREATE SUBSCRIPTION kept CONNECTION '' PUBLICATION p WITH (connect = false, slot_name = NONE)"
 
 
 def assert_refused(result: pytest.RunResult, message: str) -> None:
@@ -138,6 +143,25 @@ def neighbour(given: GivenServers) -> Iterator[Everything]:
     given.client.delete("books")
     for name in names:
         given.admin.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def undroppable(given: GivenServers) -> Iterator[Owner]:
+    """A dead owner, whose database 0 cannot be dropped."""
+    owner = Owner("bookshop", "0123456789ab", "gw1")
+    name = owner.database_name(0)
+    create_database(given.admin, name, owner.record(), template="template0", strategy=None)
+    with psycopg.connect(given.postgres.url(name)) as connection:
+        connection.execute(SUBSCRIBE)
+    yield owner
+    unsubscribe(given, name)
+
+
+def unsubscribe(given: GivenServers, name: str) -> None:
+    """Drop a database with its subscription."""
+    with psycopg.connect(given.postgres.url(name)) as connection:
+        connection.execute("DROP SUBSCRIPTION kept")
+    drop_database(given.admin, name)
 
 
 def forget_the_outer_run(environment: pytest.MonkeyPatch) -> None:

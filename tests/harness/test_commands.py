@@ -52,6 +52,23 @@ def test_doctor_lists_what_is_there_and_sweep_drops_what_is_dead(run_command: Ru
     assert run_command("sweep")[1].startswith("nothing left on postgresql://")
 
 
+def test_sweep_says_what_cannot_be_dropped_and_why(
+    run_command: RunCommand, given: GivenServers, undroppable: Owner
+) -> None:
+    stuck, other = (undroppable.database_name(number) for number in (0, 1))
+    create_database(given.admin, other, undroppable.record(), template="template0", strategy=None)
+
+    reason = "is being used by logical replication subscription DETAIL: There is 1 subscription."
+
+    status, report = run_command("sweep")
+
+    assert status == 1
+    assert report.splitlines() == [
+        f'{stuck} cannot be dropped: database "{stuck}" {reason}',
+        f"dropped {other}",
+    ]
+
+
 def test_doctor_names_a_server_that_is_not_there(
     run_command: RunCommand, inner_environment: pytest.MonkeyPatch
 ) -> None:

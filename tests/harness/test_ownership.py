@@ -1,14 +1,17 @@
 """What is somebody else's is never touched; what is ours is kept, claimed and swept as it should be."""
 
+from contextlib import closing
+
 import psycopg
 import pytest
 import redis
 
+from service.embedded import PostgresServer
 from service.testing import ownership
-from service.testing.ownership import Owner, connect_admin, create_database
+from service.testing.ownership import Owner, connect_admin, create_database, drop_database, rename_unaltered
 from service.testing.redis_claims import RedisClaim, claim_database, forget_claim
-from service.testing.sweeping import sweep
-from tests.harness.conftest import Everything, GivenServers, RunBookshop
+from service.testing.sweeping import remove_run, sweep
+from tests.harness.conftest import SUBSCRIBE, Everything, GivenServers, RunBookshop, unsubscribe
 from tests.waiting import wait_until
 
 GONE_SECONDS = 3.0
@@ -71,6 +74,76 @@ def test_a_sweep_drops_a_database_whose_drop_was_interrupted(given: GivenServers
 
     with connect_admin(given.postgres.url()) as admin:
         assert sweep(admin) == [owner.database_name(0)]
+
+
+def test_a_user_whose_name_needs_quoting_may_rename_a_database(given: GivenServers) -> None:
+    owner = Owner("bookshop", "abcdef012345", "gw0")
+    used, renewed = owner.database_name(0), owner.database_name(1)
+    given.admin.execute('CREATE ROLE "Ada.Byron" LOGIN CREATEDB')
+    try:
+        with connect_admin(given.postgres.url().replace("postgres@", "Ada.Byron@")) as admin:
+            create_database(admin, used, owner.record(), template="template0", strategy=None)
+
+            assert rename_unaltered(admin, used, renewed)
+    finally:
+        for name in (used, renewed):
+            drop_database(given.admin, name)
+        given.admin.execute('DROP ROLE "Ada.Byron"')
+
+
+def test_a_sweep_drops_a_database_with_a_forgotten_prepared_transaction() -> None:
+    name = Owner("bookshop", "abcdef012345", "gw0").database_name(0)
+    with (
+        PostgresServer.start(extra_settings={"max_prepared_transactions": "1"}) as server,
+        connect_admin(server.url()) as admin,
+    ):
+        record = Owner("bookshop", "abcdef012345", "gw0").record()
+        create_database(admin, name, record, template="template0", strategy=None)
+        with closing(psycopg.connect(server.url(name))) as connection:
+            connection.tpc_begin("it's forgotten")
+            connection.execute("CREATE TABLE book ()")
+            connection.tpc_prepare()
+
+        assert sweep(admin) == [name]
+
+
+def test_a_database_that_cannot_be_dropped_keeps_no_other_from_going(given: GivenServers, undroppable: Owner) -> None:
+    before = given.databases()
+    for number in (1, 2):
+        name = undroppable.database_name(number)
+        create_database(given.admin, name, undroppable.record(), template="template0", strategy=None)
+
+        assert sweep(given.admin) == [name]
+
+        create_database(given.admin, name, undroppable.record(), template="template0", strategy=None)
+        remove_run(given.admin, undroppable)
+
+        assert given.databases() == before
+
+
+def test_tests_go_on_where_a_database_cannot_be_dropped(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        f"""
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.db(isolation="clone")
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(session, number):
+            session.execute(text("DROP TABLE book"))
+            session.execute(text("{SUBSCRIBE}"))
+            session.commit()
+        """
+    )
+    before = given.databases()
+    try:
+        run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
+    finally:
+        for name in given.databases() - before:
+            # Nothing but these is left.
+            unsubscribe(given, name)
 
 
 @pytest.mark.usefixtures("neighbour")

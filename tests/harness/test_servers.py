@@ -29,6 +29,7 @@ from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, as
         ("TEST_DATABASE_URL", "postgresql://localhost,db.example.com/x", "leads to localhost,db.example.com"),
         ("TEST_DATABASE_URL", "postgresql:///x?host=db.example.com", "leads to db.example.com"),
         ("TEST_REDIS_URL", "redis://10.0.0.7", "leads to 10.0.0.7, which is not this machine"),
+        ("PGHOSTADDR", "192.0.2.9", "The environment (PGHOST, PGHOSTADDR, PGSERVICE) leads to 192.0.2.9"),
         ("TEST_DATABASE_URL", "mysql://localhost", "is not a URL that the tests can use"),
         ("TEST_REDIS_URL", "redis://localhost:many", "is not a URL that the tests can use"),
     ],
@@ -82,13 +83,14 @@ def test_a_user_who_may_not_create_databases(
         admin.execute("CREATE ROLE reader LOGIN")
         try:
             url = given.postgres.url().replace("postgres@", "reader@")
-            assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), "ALTER ROLE reader CREATEDB")
+            assert_refused(run_bookshop("-n0", env={"TEST_DATABASE_URL": url}), 'ALTER ROLE "reader" CREATEDB')
         finally:
             admin.execute("DROP ROLE reader")
 
 
+@pytest.mark.parametrize("user", ["maker", "Ada.Byron"])
 def test_a_user_who_may_do_nothing_but_create_databases(
-    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, user: str
 ) -> None:
     bookshop.makepyfile(
         """
@@ -101,19 +103,20 @@ def test_a_user_who_may_do_nothing_but_create_databases(
             client.post("/books", json={"title": "A book", "author_id": 1})
         """
     )
-    # A template of its own: the tables of one belong to who has built it.
-    with (bookshop.path / "migrations" / "env.py").open("a") as environment:
-        environment.write("# maker\n")
+    # Whose template the user may copy, but not use.
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
     with psycopg.connect(given.postgres.url(), autocommit=True) as admin:
-        admin.execute("CREATE ROLE maker LOGIN CREATEDB")
+        role = sql.Identifier(user)
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(role))
         try:
-            url = given.postgres.url().replace("postgres@", "maker@")
+            url = given.postgres.url().replace("postgres@", f"{user}@")
             run_bookshop("-n0", env={"TEST_DATABASE_URL": url}).assert_outcomes(passed=6)
         finally:
-            for name in admin.execute("SELECT datname FROM pg_database WHERE datdba = 'maker'::regrole").fetchall():
+            owned = "SELECT datname FROM pg_database WHERE pg_get_userbyid(datdba) = %s"
+            for name in admin.execute(owned, [user]).fetchall():
                 admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(*name)))
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(*name)))
-            admin.execute("DROP ROLE maker")
+            admin.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
 @contextmanager

@@ -114,6 +114,23 @@ def test_an_edit_makes_a_template_and_its_undoing_finds_the_old_one(
     assert make_template() == Template(before.name, before.strategy, None)
 
 
+def test_an_edit_of_a_file_that_a_migration_reads_makes_a_template(
+    make_template: MakeTemplate, project: Project
+) -> None:
+    source = project.root / "migrations" / "versions" / "r2.sql"
+    source.write_text("SELECT 1")
+    add_migration(project.root, "2", "1", f"import pathlib; op.execute(pathlib.Path({str(source)!r}).read_text())")
+    before = make_template()
+    for junk in ("__pycache__/r2.pyc", ".r2.sql.swp", "r2.sql~"):
+        (source.parent / junk).parent.mkdir(exist_ok=True)
+        (source.parent / junk).touch()
+    untouched = make_template()
+    source.write_text("SELECT 2")
+
+    assert untouched.name == before.name
+    assert make_template().name != before.name
+
+
 def test_the_three_newest_templates_of_a_project_are_kept(
     make_template: MakeTemplate, project: Project, admin: Admin
 ) -> None:
