@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, MAX_NAME_LENGTH, MAX_PRICE
+from service.config import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, MAX_PRICE
 from service.schemas import IN_DIGITS, NOT_BLANK, ItemRead, Name, check_amount, check_not_blank, check_storable
 
 CENT = Decimal("0.01")
@@ -130,14 +130,12 @@ class ListQuery(ItemFilter):
         return f"items {selection}"
 
 
-# Where a page ends, and so where the next begins: the sort's value, if it is not the id, and the id. Not `Name`: what
-# psql stored may be blank.
+# Where a page ends, and so where the next begins: the sort's value, if it is not the id, and the id.
 _Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
-_StoredName = Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH, strict=True), AfterValidator(check_storable)]
 ItemPosition = tuple[Any, ...]
 POSITIONS: dict[str, TypeAdapter[ItemPosition]] = {
     "id": TypeAdapter(tuple[_Id]),
-    "name": TypeAdapter(tuple[_StoredName, _Id]),
+    "name": TypeAdapter(tuple[Name, _Id]),
     "price": TypeAdapter(tuple[PriceBound, _Id]),
     "created_at": TypeAdapter(tuple[Moment, _Id]),
     "updated_at": TypeAdapter(tuple[Moment, _Id]),

@@ -80,8 +80,7 @@ Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, strict=True),
     AfterValidator(check_storable),
-    AfterValidator(check_not_blank),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": NOT_BLANK}),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": STORABLE}),
 ]
 Description = Annotated[
     str,

@@ -166,7 +166,7 @@ AMBIGUOUS: list[tuple[bytes, str]] = [
 ]
 # Members of an item: no two of them, and nothing that the schema does not allow.
 MEMBERS: list[tuple[str, bytes]] = [
-    *(("name", text) for text in (b"null", b"1", b"1.5", b"true", b"[]", b"{}", b'""', b'" "', b'"\\t\\u3000"')),
+    *(("name", text) for text in (b"null", b"1", b"1.5", b"true", b"[]", b"{}", b'""')),
     *(("name", text) for text in (b'"' + b"x" * 201 + b'"', b'["x"]')),
     *(("description", text) for text in (b"1", b"false", b"[]", b"{}", b'"' + b"x" * 10_001 + b'"')),
     *(("price", text) for text in (b"null", b'"10.99"', b'""', b"true", b"[]", b"{}", b"[1]", b'{"amount": 1}')),

@@ -65,7 +65,7 @@ REFUSED = [
 ]
 FILTERS: dict[str, list[bytes]] = {
     "q": [b"", b"%20", b"%09%E3%80%80", b"x" * 201, b"%00", b"x" + b"%20-x" * 21],
-    "name": [b"", b"%20", b"%E2%80%83", b"x" * 201, b"x%00"],
+    "name": [b"", b"x" * 201, b"x%00"],
     "min_price": [b"", b"-1", b"-0", b"0.001", b"10000000000", b"1e2", b"%2B1", b"1,00", b"NaN", b"0x1", b"%D9%A1"],
     "max_price": [b"null", b"Infinity", b"9999999999.991", b"1_0", b"%201", b".5", b"1.", b"1" * 5_000, b"$1"],
     "updated_since": [

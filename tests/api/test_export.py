@@ -129,7 +129,7 @@ TEXTS = st.text(
 ITEMS = st.lists(
     st.fixed_dictionaries(
         {
-            "name": TEXTS.filter(lambda name: bool(name.strip())),
+            "name": TEXTS.filter(bool),
             "description": st.none() | TEXTS,
             "price": st.decimals(0, Decimal("9999999999.99"), places=2),
         }

@@ -253,7 +253,7 @@ def test_no_mixture_of_signs_is_a_syntax_error(client: TestClient, query: str) -
         *((f"limit={limit}", "limit") for limit in ("0", "1001", "-1", "", "1.0", "ten", "%D9%A3", "9" * 30)),
         *((f"sort={sort}", "sort") for sort in ("", "-", "version", "--id", "%2Bid", "ID", "id,name", "description")),
         *((f"q={words}", "q") for words in ("", "+", "%00", "a%00b", "%E3%80%80", "x" * 201, "-" * 21)),
-        *((f"name={name}", "name") for name in ("", "+", "%00", "x" * 201)),
+        *((f"name={name}", "name") for name in ("", "%00", "x" * 201)),
         *((f"min_price={price}", "min_price") for price in ("", "-1", "1e3", "NaN", "Infinity", "0.001", "1_0")),
         *((f"max_price={price}", "max_price") for price in ("x", "10000000000", "1.", ".5", "%D9%A3", "9" * 999)),
         ("min_price=2&max_price=1.99", "max_price"),

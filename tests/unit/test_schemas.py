@@ -70,7 +70,7 @@ def test_a_price_is_a_number(price: object) -> None:
         ItemWrite.model_validate({"name": "Widget", "price": price})
 
 
-@given(name=TEXTS.filter(lambda text: 1 <= len(text) <= 200 and text.strip()), description=TEXTS | st.none())
+@given(name=TEXTS.filter(lambda text: 1 <= len(text) <= 200), description=TEXTS | st.none())
 def test_every_text_survives_a_request_and_an_answer_exactly(name: str, description: str | None) -> None:
     written = ItemWrite.model_validate_json(json.dumps({"name": name, "description": description, "price": 1}))
     answered = read(name=written.name, description=written.description).model_dump_json()
@@ -79,8 +79,8 @@ def test_every_text_survives_a_request_and_an_answer_exactly(name: str, descript
     assert json.loads(answered)["description"] == description
 
 
-@given(st.text("\t\n\v\f\r \x85\u00a0\u1680\u2003\u2028\u3000", max_size=200))
-def test_a_name_of_white_space_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "x" * 201])
+def test_a_name_has_1_to_200_characters(name: str) -> None:
     with pytest.raises(ValidationError):
         ItemWrite.model_validate({"name": name, "price": 1})
 
@@ -95,7 +95,7 @@ def test_an_absent_description_is_none() -> None:
     assert ItemWrite.model_validate({"name": "Widget", "price": 1}).description is None
 
 
-def test_the_documented_pattern_of_a_name_is_what_is_checked() -> None:
+def test_the_documented_pattern_of_a_search_is_what_is_checked() -> None:
     documented = {chr(point) for point in range(0xFFFF) if re.search(NOT_BLANK, chr(point))}
 
     # Python's own notion of white space, to which its versions have added nothing since 3.8.
