@@ -64,12 +64,14 @@ class CachedReads:
             return None
         if find_fault(scope) is not None:  # to be refused further in
             return None
+        if len({name for name, _ in scope["headers"]}) < len(scope["headers"]):  # to be put together there
+            return None
         return self._route(scope["path"])
 
 
 def _read_headers(scope: Scope) -> dict[str, str]:
-    # Of several the first counts, as it does in Starlette's Headers, which cost more than all else here.
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+    # Not Starlette's Headers, which cost more than all else here.
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 async def _find(route: CachedRoute, headers: dict[str, str], find_hit: FindHit | None) -> Representation | None:
@@ -98,5 +100,6 @@ async def _answer(found: Representation, method: str, given: dict[str, str], sen
     if status == HTTPStatus.OK:
         headers += [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
     headers.append((REQUEST_ID.encode(), request_id.encode("latin-1")))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    # A plain number, which the log writes as one.
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

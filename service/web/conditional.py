@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
+from starlette.datastructures import Headers
+
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,13 +23,19 @@ def content_tag(body: bytes, *headers: str) -> str:
     return f'"{blake2b("".join(headers).encode() + body, digest_size=16).hexdigest()}"'
 
 
+def _field(headers: Mapping[str, str], name: str) -> str | None:
+    """All lines of a header as one (RFC 9110, section 5.3)."""
+    lines = headers.getlist(name) if isinstance(headers, Headers) else filter(None, [headers.get(name)])
+    return ", ".join(lines) or None
+
+
 def is_unchanged(tag: str, headers: Mapping[str, str]) -> bool:
     """Whether the client already has the answer with the strong `tag`: If-None-Match names it, or anything."""
-    given = headers.get("if-none-match")
+    given = _field(headers, "if-none-match")
     return given is not None and (given.strip() == "*" or tag in _TAG.findall(given))
 
 
 def forbids_cache(headers: Mapping[str, str]) -> bool:
     """Whether the client asks for an answer from the source."""
-    given = headers.get("cache-control")
+    given = _field(headers, "cache-control")
     return given is not None and any(part.strip().lower() in ("no-cache", "no-store") for part in given.split(","))

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.datastructures import Headers
 
-from service.web.conditional import content_tag, is_unchanged, version_tag
+from service.web.conditional import content_tag, forbids_cache, is_unchanged, version_tag
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,6 +29,14 @@ def test_a_client_that_has_one_of_the_tags_has_the_answer(field: str) -> None:
 def test_a_client_that_has_none_of_them_needs_the_answer(field: str) -> None:
     assert not is_unchanged('"1-a"', {"if-none-match": field})
     assert not is_unchanged('"1-a"', {})
+
+
+def test_several_lines_of_a_header_are_one_list() -> None:
+    tags = Headers(raw=[(b"if-none-match", b'"x"'), (b"if-none-match", b'"1-a"')])
+    demands = Headers(raw=[(b"cache-control", b"max-age=0"), (b"cache-control", b"no-cache")])
+
+    assert is_unchanged('"1-a"', tags)
+    assert forbids_cache(demands)
 
 
 def test_two_microseconds_never_share_a_tag() -> None:
