@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.cache import COMMANDS, rehearse
 from service.config import ConfigurationError, DatabaseSettings, Limits, Settings, load_settings
-from service.database import describe_schema_lag, find_schema_revision, make_engine
+from service.database import SCHEMA_REVISION, describe_schema_lag, find_schema_revision, make_engine
 from service.entries import item_key
 from service.redis_client import make_redis
 from service.urls import mask_url
@@ -116,13 +116,16 @@ def _check_postgres(settings: Settings) -> Iterator[Finding]:
         with connect(settings) as connection:
             facts = connection.execute(_POSTGRES_FACTS).one()
             problems += _judge_postgres(facts, connections)
-            if lag := describe_schema_lag(find_schema_revision(connection)):
+            revision = find_schema_revision(connection)
+            if lag := describe_schema_lag(revision):
                 problems.append(lag)
     except ConfigurationError as error:
         problems += error.problems
     yield from (Finding("PostgreSQL", problem) for problem in problems)
     if not problems:
-        fine = f"{facts.version}, migrations at head, connections for {facts.connections // connections} workers"
+        migrations = "at head" if revision == SCHEMA_REVISION else f"ahead of this release ({revision})"
+        workers = facts.connections // connections
+        fine = f"{facts.version}, migrations {migrations}, connections for {workers} workers"
         if facts.fenced != "1":
             fine += "; app.fenced cannot be set (by a pooler?), so that each write voids the whole cache"
         yield Finding("PostgreSQL", fine, is_problem=False)

@@ -47,7 +47,7 @@ class Limits(BaseSettings):
     """The numbers that bound each other. Each worker process has its own pool and its own threads."""
 
     # Errors must not repeat the input: it may hold a password. `load_settings` adds it back, masked.
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
     threads: int = Field(default=16, ge=1, le=200, description="requests that one worker process works on at once")
     pool_size: int = Field(default=16, ge=1, le=200, description="connections that one worker keeps open")
@@ -67,7 +67,7 @@ class Limits(BaseSettings):
     )
     redis_timeout_seconds: float = Field(default=0.1, gt=0, le=1, description="wait for Redis, before doing without it")
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1024, le=2**30, description="longest body of a request; what is imported may be longer"
+        default=1_048_576, ge=1, le=2**30, description="longest body of a request; what is imported may be longer"
     )
     cache_ttl_seconds: int = Field(default=30, ge=1, le=3600, description="age at which a cached answer is dropped")
     changes_kept_days: int = Field(

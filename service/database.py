@@ -1,6 +1,7 @@
 """The engine and its sessions. Nothing here connects before it is asked to."""
 
 import math
+import re
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from service.config import DatabaseSettings
 
 # The migration that this code needs; a test holds it equal to Alembic's head. Ids are dated, so they compare as text.
 SCHEMA_REVISION = "20261125_03"
+_OURS = re.compile(r"\d{8}_\d{2,}")
 
 EPOCH_TIMEOUT_MS = 250
 EPOCH = text(
@@ -261,7 +263,7 @@ def describe_schema_lag(revision: str | None) -> str | None:
 
     A newer revision is fine: migrations keep the release before them working, and replicas are replaced one by one.
     """
-    if revision is not None and revision >= SCHEMA_REVISION:
+    if revision is not None and _OURS.fullmatch(revision) and revision >= SCHEMA_REVISION:
         return None
     return (
         f"The database is at migration {revision or '(none)'}, this release needs {SCHEMA_REVISION}:"

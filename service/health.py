@@ -7,11 +7,11 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.database import describe_schema_lag, find_schema_revision
+from service.database import SCHEMA_REVISION, describe_schema_lag, find_schema_revision
 from service.redis_client import Client
 
 Reachability = Literal["up", "down"]
-SchemaState = Literal["at head", "behind", "unknown"]
+SchemaState = Literal["at head", "ahead", "behind", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Parts:
     @property
     def are_ready(self) -> bool:
         """Whether requests can be served."""
-        return self.migrations == "at head"
+        return self.migrations in ("at head", "ahead")
 
 
 def examine_parts(engine: Engine, client: Client) -> Parts:
@@ -40,7 +40,9 @@ def _examine_database(engine: Engine) -> tuple[Reachability, SchemaState]:
             revision = find_schema_revision(connection)
     except SQLAlchemyError:
         return "down", "unknown"
-    return "up", "behind" if describe_schema_lag(revision) else "at head"
+    if describe_schema_lag(revision):
+        return "up", "behind"
+    return "up", "at head" if revision == SCHEMA_REVISION else "ahead"
 
 
 def _examine_redis(client: Client) -> Reachability:

@@ -127,11 +127,21 @@ def check_redis_url(value: SecretStr) -> SecretStr:
     else:
         _read_url(value, REDIS_SCHEMES, others=REDIS_GROUPS)
         _check_redis_options(text)
+        _check_redis_path(text)
     try:
         redis.ConnectionPool.from_url(text).make_connection()  # which connects to nothing yet
     except (TypeError, ValueError, redis.RedisError) as error:  # whose words may hold the password
         raise PydanticCustomError("url", "expected a URL whose port and options redis-py knows") from error
     return value
+
+
+def _check_redis_path(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and not parts.path:
+        raise PydanticCustomError("url", "expected the path of a socket, as in unix:///run/redis.sock")
+    # redis-py takes what is no number for database 0.
+    if parts.scheme != "unix" and not re.fullmatch("/?[0-9]*", parts.path):
+        raise PydanticCustomError("url", "expected a database's number at the end, or nothing, as in redis://host/1")
 
 
 def _check_redis_options(url: str) -> None:

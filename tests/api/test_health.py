@@ -67,7 +67,12 @@ def test_it_is_not_ready_on_a_database_that_was_never_migrated(client_with: Clie
 
 @pytest.mark.parametrize(
     ("revision", "status", "migrations"),
-    [("20200101_01", 503, "behind"), (SCHEMA_REVISION, 200, "at head"), ("29990101_01", 200, "at head")],
+    [
+        ("20200101_01", 503, "behind"),
+        (SCHEMA_REVISION, 200, "at head"),
+        ("29990101_01", 200, "ahead"),
+        ("deadbeef", 503, "behind"),
+    ],
 )
 def test_a_database_may_be_ahead_of_this_release_but_not_behind(
     client_with: ClientWith, empty_database: URL, revision: str, status: int, migrations: str

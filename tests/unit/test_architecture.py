@@ -111,7 +111,7 @@ def test_a_database_at_or_ahead_of_the_code_will_do(revision: str) -> None:
     assert describe_schema_lag(revision) is None
 
 
-@pytest.mark.parametrize("revision", [None, "", "20200101_01"])
+@pytest.mark.parametrize("revision", [None, "", "20200101_01", "deadbeef"])
 def test_a_database_behind_the_code_is_told_with_the_way_out(revision: str | None) -> None:
     assert describe_schema_lag(revision) == (
         f"The database is at migration {revision or '(none)'}, this release needs {SCHEMA_REVISION}:"

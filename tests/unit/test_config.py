@@ -158,7 +158,7 @@ def test_numbers_that_do_not_fit_together_are_told_though_another_is_no_number(e
     environment.setenv("LOCK_TIMEOUT_MS", "3000")
 
     assert problems() == [
-        "MAX_BODY_BYTES='-1': input should be greater than or equal to 1024",
+        "MAX_BODY_BYTES='-1': input should be greater than or equal to 1",
         "LOCK_TIMEOUT_MS (3000) must be less than STATEMENT_TIMEOUT_MS (2000)",
     ]
 
@@ -173,7 +173,7 @@ def test_what_is_no_number_is_compared_with_nothing(environment: Environment) ->
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, value) for name in ("THREADS", "POOL_SIZE") for value in ("0", "-1", "201", "1.5", "", "x")),
+        *((name, value) for name in ("THREADS", "POOL_SIZE") for value in ("0", "-1", "201", "1.5", "x")),
         *(("POOL_TIMEOUT_SECONDS", value) for value in ("0", "6", "nan", "inf")),
         *(("CONNECT_TIMEOUT_SECONDS", value) for value in ("1", "6")),
         *(("REDIS_TIMEOUT_SECONDS", value) for value in ("0", "1.1", "nan")),
@@ -186,6 +186,16 @@ def test_a_number_out_of_bounds_is_told_with_its_value(environment: Environment,
     environment.setenv(name, value)
 
     assert any(problem.startswith(f"{name}={value!r}: ") for problem in problems())
+
+
+def test_what_is_set_to_nothing_is_not_set(environment: Environment) -> None:
+    for name in ("THREADS", "ENVIRONMENT", "CACHE_FAST_PATH", "REQUIRE_IF_MATCH"):
+        environment.setenv(name, "")
+
+    loaded = load_settings(Settings)
+
+    assert (loaded.threads, loaded.environment) == (16, "development")
+    assert (loaded.cache_fast_path, loaded.require_if_match) == (True, False)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -97,6 +97,23 @@ def test_a_url_of_several_hosts_may_say_how_tls_is_spoken(environment: Environme
     )
 
 
+@pytest.mark.parametrize("url", ["redis://h/first", "rediss://h/1/2", "redis://h/-1", "unix://", "unix://?db=1"])
+def test_a_redis_url_ends_in_a_number_or_a_socket(environment: Environment, url: str) -> None:
+    environment.setenv("REDIS_URL", url)
+
+    (problem,) = problems()
+
+    assert problem.startswith("REDIS_URL=")
+    assert ": expected " in problem
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis://h/", "redis://:x@h:6379/15", "unix:///run/redis.sock?db=2"])
+def test_a_redis_url_may_leave_the_number_out(environment: Environment, url: str) -> None:
+    environment.setenv("REDIS_URL", url)
+
+    assert load_settings(Settings).redis_url.get_secret_value() == url
+
+
 @pytest.mark.parametrize("name", ["connect_timeout", "application_name"])
 def test_a_database_url_cannot_undo_the_bounds(environment: Environment, name: str) -> None:
     environment.setenv("DATABASE_URL", f"{DATABASE_URL}?{name}=9")
