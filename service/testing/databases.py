@@ -76,6 +76,12 @@ class WorkerDatabases:
         """Whether server process `process` is the only one in a database, which was not altered."""
         return self._do(lambda admin: is_unaltered(admin, name, but=process))
 
+    def count_sessions(self, name: str) -> int:
+        """How many sessions there have been in database `name`, by PostgreSQL's count."""
+        question = "SELECT pg_stat_get_db_sessions(oid) FROM pg_database WHERE datname = %s"
+        row = self._do(lambda admin: admin.execute(question, [name]).fetchone())
+        return int(row[0]) if row else 0
+
     def keep(self, name: str, test: str) -> None:
         """Leave the database to whoever looks into why `test` failed."""
         self.note(name, kept=test)

@@ -3,6 +3,7 @@
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import factory.random  # noqa: F401  # for `seeding`, which begins anew what is loaded
 from factory.alchemy import SQLAlchemyModelFactory, SQLAlchemyOptions
 from factory.base import OptionDefault
 from pydantic import BaseModel

@@ -42,7 +42,7 @@ def _loan(request: pytest.FixtureRequest, make_engine: EngineFactory) -> Iterato
 @pytest.fixture
 def worker_database(_loan: Loan) -> Database:
     """The database of this test: the worker's at level rollback, one of its own at level clone."""
-    _loan.address_is_known = True
+    _loan.tell_address()
     return _loan.database
 
 
@@ -85,8 +85,8 @@ def redis_client(_loan: Loan) -> Iterator["redis.Redis"]:
 
 @pytest.fixture
 def app_environment(_loan: Loan) -> dict[str, str]:
-    """The environment variables of a process of the application on this test's database and Redis."""
-    _loan.address_is_known = True
+    """The environment variables of a process of the application on this test's own database: it runs at level clone."""
+    _loan.tell_address()
     return _loan.environment()
 
 

@@ -32,10 +32,10 @@ def choose_level(item: pytest.Item) -> tuple[Isolation, bool]:
         raise SetupError(
             f"{item.nodeid} is marked db(isolation={declared!r}). The levels are {levels}; write one of them."
         )
-    if "live_server" in fixtures:
+    if outside := next((name for name in ("live_server", "app_environment") if name in fixtures), None):
         if declared not in {None, Isolation.CLONE}:
             raise SetupError(
-                f"{item.nodeid} asks for live_server, which is another process and sees only what is committed, and is"
+                f"{item.nodeid} asks for {outside}: another process, which sees only what is committed. But it is"
                 f' marked db(isolation="{declared}"). Remove the marker, or write isolation="clone".'
             )
         return Isolation.CLONE, True
@@ -110,6 +110,8 @@ class Lender:
             except NotUndoneError:
                 self._replace(loan)
                 raise
+            if isinstance(loan, RollbackLoan) and loan.was_visited:
+                self._replace(loan)
         if is_clone:
             connection = self._clone_engines.take_back() if self._clone_engines is not None else None
             if connection is not None and (self._clone is None or loan.address_is_known):

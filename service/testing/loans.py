@@ -56,6 +56,10 @@ class Loan(ABC):
         self.worker.redis.flush()
         return self.worker.redis
 
+    def tell_address(self) -> None:
+        """Take note that others can reach the database."""
+        self.address_is_known = True
+
     def environment(self) -> dict[str, str]:
         """The environment variables of an application on this database."""
         redis_url = self.redis.url if self.worker.project.uses_redis else ""
@@ -83,11 +87,22 @@ class RollbackLoan(Loan):
         super().__init__(worker, database, data)
         self._transaction = shared.begin()
         self._watch: Watch | None = None
+        self._sessions = 0
 
     def join(self, watch: Watch) -> None:
         """Let `watch` judge what is said on the shared connection."""
         self._watch = watch
         watch.database, watch.shared = self.database.name, self._transaction.driver
+
+    def tell_address(self) -> None:
+        """The same, and how many have come before."""
+        super().tell_address()
+        self._sessions = self.worker.databases.count_sessions(self.database.name)
+
+    @property
+    def was_visited(self) -> bool:
+        """Whether somebody has come who may have left something."""
+        return self.address_is_known and self._sessions != self.worker.databases.count_sessions(self.database.name)
 
     @property
     def engine(self) -> Engine:

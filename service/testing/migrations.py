@@ -9,9 +9,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Connection, NullPool, create_engine
 
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
@@ -65,15 +66,32 @@ def migrate(project: Project, url: str) -> None:
         )
     with said_plainly(project):
         upgrade(config, url, "head")
+    with connected(config, url) as connection:
+        reached = MigrationContext.configure(connection).get_current_heads()
+    if set(reached) != set(heads):
+        raise SetupError(
+            f"The migrations have run, but not on the test database: {config.config_file_name} has an env.py that finds"
+            " a database in a way of its own. Let it use config.attributes['connection'], or the URL in the option"
+            " sqlalchemy.url, which are the test database's."
+        )
 
 
 def upgrade(config: Config, url: str, revision: str) -> None:
-    """Run Alembic's upgrade through a connection that is closed, with its pool, whatever happens."""
+    """Run Alembic's upgrade."""
+    with connected(config, url):
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def connected(config: Config, url: str) -> Iterator[Connection]:
+    """Let Alembic work on the database at `url`, and nowhere else: by a connection, or by one that env.py makes."""
+    # As env.py reads it that `alembic init` writes. Whatever stood there is not the tests' to migrate.
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     # Without a pool: a connection that lingers would keep the database from being copied.
     engine = create_engine(url, poolclass=NullPool)
     with unwatched(), preserved_logging(), engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        yield connection
         connection.commit()
 
 

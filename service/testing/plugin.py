@@ -55,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except SetupError as error:
         raise pytest.UsageError(str(error)) from None
+    if hasattr(config.option, "randomly_reset_seed"):
+        # pytest-randomly would begin each test's random data anew after us, otherwise in each run.
+        config.option.randomly_reset_seed = False
     for name, value in project.environment.items():
         if value != (filled := value.format(**_NOWHERE)):
             os.environ[name] = filled

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.orm import Session, SessionTransaction
 
 from service.testing.errors import IsolationError
 from service.testing.queries import Query, find_call_site, shorten
@@ -71,15 +72,12 @@ class Watch:
     database: str | None = None
     shared: PsycopgConnection[Any] | None = None
     recorded: list[Query] | None = None
+    # Whether anybody has used the shared connection.
+    has_begun: bool = False
     violations: list[IsolationError] = field(default_factory=list)
     _transactions: int = 0
     _clock_read_in: int | None = None
     _older_threads: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anybody has used the shared connection."""
-        return self._transactions > 0
 
     def fail(self, deed: str) -> IsolationError:
         """Remember, and return to be raised, that the test did what its level cannot show."""
@@ -91,6 +89,10 @@ class Watch:
         # The application may swallow it; the end of the test does not.
         self.violations.append(error)
         return error
+
+    def count_transaction(self) -> None:
+        """Take note that the test, or the application for it, begins a transaction."""
+        self._transactions += 1
 
     def is_background(self) -> bool:
         """Whether the present thread was there before the test: the application's own housekeeping."""
@@ -111,8 +113,7 @@ class Watch:
     def check_statement(self, statement: str) -> None:
         """Raise IsolationError when the shared connection would answer `statement` with a half-truth."""
         facts = _classify(statement)
-        if facts.opens_transaction:
-            self._transactions += 1
+        self.has_begun = True
         if facts.not_shown:
             raise self.fail(f"{facts.not_shown}, which does not happen here: {shorten(statement)}")
         if facts.reads_clock:
@@ -126,7 +127,6 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    opens_transaction: bool
     not_shown: str | None
     reads_clock: bool
 
@@ -136,9 +136,8 @@ def _classify(statement: str) -> _Facts:
     plain = _QUOTED.sub(" ", statement)
     deeds = (reason for pattern, reason in _NOT_SHOWN if pattern.match(plain))
     return _Facts(
-        opens_transaction=statement.startswith("SAVEPOINT"),
         not_shown=_AT_COMMIT if _NOTIFIES.search(statement) else next(deeds, None),
-        reads_clock=_FROZEN_CLOCK.search(statement) is not None,
+        reads_clock=_FROZEN_CLOCK.search(plain) is not None,
     )
 
 
@@ -187,6 +186,7 @@ def _install() -> None:
     event.listen(Engine, "before_cursor_execute", _on_execute)
     event.listen(Engine, "handle_error", _on_error)
     event.listen(Engine, "set_connection_execution_options", _on_options)
+    event.listen(Session, "after_transaction_create", _on_transaction)
     _state.installed = True
 
 
@@ -218,6 +218,12 @@ def _on_error(context: ExceptionContext) -> None:
         )
     if code == _IN_A_TRANSACTION:
         raise watch.fail(f"this cannot be done inside of a transaction: {shorten(str(context.statement))}")
+
+
+def _on_transaction(_session: Session, transaction: SessionTransaction) -> None:
+    # Not a savepoint of the test's own, in which now() may stand still.
+    if _state.watch is not None and transaction.parent is None:
+        _state.watch.count_transaction()
 
 
 def _on_options(conn: Any, options: dict[str, Any]) -> None:  # noqa: ANN401

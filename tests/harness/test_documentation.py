@@ -28,12 +28,12 @@ def test_the_examples_run_as_they_are_written(run_bookshop: RunBookshop, booksho
     result.assert_outcomes(passed=sum(example.count("\ndef test_") for example in examples))
 
 
-def test_without_pytest_randomly_the_first_example_has_one_option_less(
+def test_the_first_example_needs_no_pytest_randomly(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
 ) -> None:
     (configuration,) = blocks("toml")
     (bookshop.path / "pytest.ini").unlink()
-    (bookshop.path / "pyproject.toml").write_text(configuration.replace(', "--randomly-dont-reset-seed"', ""))
+    (bookshop.path / "pyproject.toml").write_text(configuration)
     (bookshop.path / "test_first_example.py").write_text(blocks("python")[0])
 
     result = run_bookshop(
@@ -41,7 +41,6 @@ def test_without_pytest_randomly_the_first_example_has_one_option_less(
     )
 
     result.assert_outcomes(passed=1)
-    assert "Where pytest-randomly is not installed, leave the option out" in CHAPTER
 
 
 def test_no_block_is_of_a_kind_that_nothing_runs() -> None:

@@ -168,6 +168,26 @@ def test_rows_of_a_data_migration_are_there_in_a_clone(session):
     assert session.exec(select(Author.name)).all() == ["Anonymous"]
 
 
+@pytest.mark.parametrize("_again", range(2))
+def test_who_comes_from_outside_leaves_nothing(_again, session, worker_database):
+    assert titles(session) == []
+    with psycopg.connect(worker_database.dsn) as other:
+        other.execute("INSERT INTO book (title, author_id) VALUES ('From outside', %s)", [ANONYMOUS])
+
+
+def test_the_clock_may_stand_still_in_a_savepoint(session):
+    read = text("SELECT now()")
+    before = session.execute(read).all()
+    with session.begin_nested():
+        assert session.execute(read).all() == before
+
+
+def test_a_clock_in_quotes_is_none(session):
+    for _ in range(2):
+        session.execute(text("SELECT 'now() or never'"))
+        session.commit()
+
+
 def test_other_processes_are_told_where_the_servers_of_this_test_are(app_environment, worker_database, redis_client):
     redis_client.set("here", "yes")
 
