@@ -12,7 +12,7 @@ from psycopg import sql
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
 from service.testing.lease import Template
-from service.testing.ownership import Admin, Owner, connect_admin, create_database
+from service.testing.ownership import Admin, Owner, connect_admin, create_database, drop_database, list_owned
 from service.testing.servers import Servers
 from service.testing.templates import ensure_template
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
@@ -82,6 +82,15 @@ def make_template(given: GivenServers, project: Project) -> MakeTemplate:
     return make
 
 
+@pytest.fixture
+def another_template(given: GivenServers) -> Iterator[str]:
+    """A template of another project, older than ours."""
+    name = f"tpl_{secrets.token_hex(8)}"
+    create_database(given.admin, name, Owner("another", "0", "run").record(), template="template0", strategy=None)
+    yield name
+    drop_database(given.admin, name)
+
+
 def templates(admin: Admin, project: Project) -> set[str]:
     query = "SELECT datname FROM pg_database WHERE datistemplate AND shobj_description(oid, 'pg_database') LIKE %s"
     return {name for (name,) in admin.execute(query, [f'%"{project.name}"%']).fetchall()}
@@ -132,7 +141,7 @@ def test_an_edit_of_a_file_that_a_migration_reads_makes_a_template(
 
 
 def test_the_three_newest_templates_of_a_project_are_kept(
-    make_template: MakeTemplate, project: Project, admin: Admin
+    make_template: MakeTemplate, project: Project, admin: Admin, another_template: str
 ) -> None:
     names = [make_template().name]
     for revision in range(2, 6):
@@ -140,6 +149,7 @@ def test_the_three_newest_templates_of_a_project_are_kept(
         names.append(make_template().name)
 
     assert templates(admin, project) == set(names[-3:])
+    assert another_template in {database.name for database in list_owned(admin)}
 
 
 def test_a_template_is_sealed(make_template: MakeTemplate, given: GivenServers) -> None:
