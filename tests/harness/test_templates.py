@@ -14,7 +14,7 @@ from service.testing.errors import SetupError
 from service.testing.lease import Template
 from service.testing.ownership import Admin, Owner, connect_admin, create_database, drop_database, list_owned
 from service.testing.servers import Servers
-from service.testing.templates import ensure_template
+from service.testing.templates import digest_migrations, ensure_template
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
 
 ENV = """
@@ -80,6 +80,18 @@ def make_template(given: GivenServers, project: Project) -> MakeTemplate:
             return ensure_template(admin, servers, project, Owner(project.name, secrets.token_hex(6), "run"))
 
     return make
+
+
+def test_an_edit_of_the_configuration_makes_a_template(make_template: MakeTemplate, project: Project) -> None:
+    before = make_template()
+    with (project.root / "alembic.ini").open("a") as configuration:
+        configuration.write("schema = shop\n")
+
+    assert make_template().name != before.name
+
+
+def test_another_version_of_the_server_has_another_template(project: Project) -> None:
+    assert digest_migrations(project, 17_00_05, "ada") != digest_migrations(project, 18_00_00, "ada")
 
 
 @pytest.fixture
