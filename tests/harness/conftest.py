@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ collect_ignore = ["bookshop"]
 # pytester forgets what a run in this process was the first to import; half of a library loaded anew does not work.
 STAY_LOADED = (anyio._backends._asyncio, fastapi, service.testing)  # noqa: SLF001  # anyio loads it when it is used
 
-# Names of databases; keys of Redis with their values; how many there are in each database of Redis.
-Everything = tuple[set[str], dict[bytes, object], dict[str, int]]
+# Names of databases; the keys of each database of Redis with their values.
+Everything = tuple[set[str], dict[str, dict[bytes, object]]]
 RunBookshop = Callable[..., pytest.RunResult]
 
 LOADED_TOO_SOON = "import sys; sys.exit(' '.join({'service', 'bookshop'} & set(sys.modules)) or None)"
@@ -101,7 +102,18 @@ class GivenServers:
 
     def everything(self) -> Everything:
         """What a run must leave as it was."""
-        return self.databases(), {key: self.client.get(key) for key in self.client.scan_iter()}, self.keys()
+        return self.databases(), {name: self._values(name) for name in self.keys()}
+
+    def _values(self, name: str) -> dict[bytes, object]:
+        with Redis.from_url(f"{self.redis.url}?db={name.removeprefix('db')}") as client:
+            return {key: client.dump(key) for key in client.scan_iter()}
+
+    def dump(self, program: str = "pg_dumpall", name: str = "postgres") -> list[str]:
+        """All databases and roles, the sealed templates left out; or one database, as pg_dump writes it."""
+        command = [str(self.postgres.bin_directory / program), f"--dbname={self.postgres.url(name)}"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        # These carry a random key.
+        return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
 
     def keys(self) -> dict[str, int]:
         """How many keys each Redis database holds."""
@@ -130,19 +142,24 @@ def given(lasting_servers: GivenServers) -> Iterator[GivenServers]:
 
 @pytest.fixture
 def neighbour(given: GivenServers) -> Iterator[Everything]:
-    """Databases and keys of somebody else, with names like ours, and all that there is."""
+    """Databases and keys of somebody else, with names like ours, and all that there is; none of it may change."""
     names = ["t_bookshop_0123456789ab_gw0_1", "neighbour"]
     for name in names:
         given.admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        with psycopg.connect(given.postgres.url(name)) as connection:
+            connection.execute("CREATE TABLE book AS SELECT 'Mine' AS title")
     given.admin.execute(f"COMMENT ON DATABASE {names[0]} IS '{json.dumps({'kit': 'another', 'lock': 1})}'")
     given.client.set("books", 4711)
     with Redis.from_url(f"{given.redis.url}?db=1") as other:
         other.set("books", 4711)
-        yield given.everything()
+        before = given.everything(), given.dump()
+        yield before[0]
+        after = given.everything(), given.dump()
         other.delete("books")
     given.client.delete("books")
     for name in names:
         given.admin.execute(f"DROP DATABASE {name}")
+    assert after == before
 
 
 @pytest.fixture

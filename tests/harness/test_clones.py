@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from service.testing.databases import WorkerDatabases
 from service.testing.errors import SetupError
 from service.testing.ownership import Owner, create_database, seal_database
 from tests.harness.conftest import GivenServers
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -44,6 +46,33 @@ def stock(databases: WorkerDatabases) -> Iterator[CloneStock]:
     stock = CloneStock(databases)
     yield stock
     stock.close()
+
+
+def test_copies_are_made_before_they_are_taken(stock: CloneStock, given: GivenServers) -> None:
+    before = given.databases()
+
+    stock.stock_up()
+
+    wait_until(lambda: len(given.databases() - before) > 1, seconds=10)
+    assert stock.take().name in given.databases() - before
+
+
+@pytest.mark.parametrize("connection", ["kept", "closed"])
+def test_a_copy_that_was_given_back_is_taken_again(stock: CloneStock, given: GivenServers, connection: str) -> None:
+    stock.connect_with(lambda name: psycopg.connect(given.postgres.url(name)))
+
+    made, names = set(), set()
+    for _ in range(8):
+        clone = stock.take()
+        made.add(given.admin.execute("SELECT oid FROM pg_database WHERE datname = %s", [clone.name]).fetchone())
+        names.add(clone.name)
+        if connection == "closed" and clone.warm is not None:
+            clone.warm.close()
+            clone = replace(clone, warm=None)
+        stock.give_back(clone)
+
+    assert len(made) < 8
+    assert (len(names) < 8) is (connection == "kept")
 
 
 def test_a_test_may_end_all_other_sessions(stock: CloneStock, given: GivenServers) -> None:

@@ -1,5 +1,7 @@
 """`python -m service.testing`, and small decisions of the plugin."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +81,41 @@ def test_doctor_names_a_server_that_is_not_there(
     assert status == 1
     assert "PostgreSQL: PROBLEM: The PostgreSQL server for tests cannot be reached" in report
     assert "can be claimed" in report
+
+
+def ask_psql(given: GivenServers, query: str, *arguments: str) -> list[str]:
+    """The rows that psql shows for `query`, opened by a command."""
+    path = os.pathsep.join([str(given.postgres.bin_directory), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "service.testing", "psql", *arguments],
+        env={**os.environ, **given.environment, "PATH": path, "PSQLRC": os.devnull},
+        input=f"\\pset tuples_only\n{query}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.strip() for line in done.stdout.splitlines()[1:] if line]
+
+
+@pytest.mark.usefixtures("inner_environment")
+def test_psql_opens_the_newest_kept_database_or_the_named_one(given: GivenServers) -> None:
+    owner = Owner("bookshop", "0123456789ab", "gw0")
+    older, newer = owner.database_name(1), owner.database_name(0)
+    for name in (older, newer):
+        create_database(given.admin, name, owner.record(kept="test"), template="template0", strategy=None)
+
+    assert ask_psql(given, "SELECT current_database()") == [newer]
+    assert ask_psql(given, "SELECT current_database()", older) == [older]
+
+    given.drop_kept()
+
+
+@pytest.mark.usefixtures("inner_environment")
+def test_psql_opens_a_dump(given: GivenServers, tmp_path: Path) -> None:
+    dump = tmp_path / "dump.sql"
+    dump.write_text("CREATE TABLE evidence AS SELECT 'a row' AS title;")
+
+    assert ask_psql(given, "SELECT title FROM evidence", str(dump)) == ["a row"]
 
 
 def test_psql_says_when_nothing_is_kept(run_command: RunCommand) -> None:

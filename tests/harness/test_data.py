@@ -25,6 +25,8 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
         notes.unlink()
 
     assert seen[0] == seen[1]
+    numbers, names = zip(*(row.split(", ")[2:] for row in seen[0] if not row.startswith("row [")), strict=True)
+    assert len(set(numbers)) == len(set(names)) == 8
     assert len(set(seen[0])) == 9
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from service.testing.fork_server import ForkedProcess, ForkServer
-from tests.harness.conftest import Everything, GivenServers, RunBookshop
+from service.testing.ownership import Owner, create_database
+from tests.harness.conftest import NEEDS_DATABASE, Everything, GivenServers, RunBookshop
 from tests.waiting import wait_until
 
 StartRun = Callable[..., ForkedProcess | subprocess.Popen[bytes]]
@@ -178,6 +179,18 @@ def test_an_interrupted_run_leaves_nothing(
     assert run.wait(20) == pytest.ExitCode.INTERRUPTED
     assert given.everything() == neighbour
     wait_until(lambda: not processes(str(bookshop.path)), seconds=GONE_SECONDS)
+
+
+def test_the_next_run_removes_what_a_dead_one_has_left(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, neighbour: Everything
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    dead = Owner("bookshop", "abcdef012345", "gw0")
+    create_database(given.admin, dead.database_name(0), dead.record(), template="template0", strategy=None)
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=1)
+
+    assert given.everything() == neighbour
 
 
 def test_two_runs_at_once_do_not_meet(

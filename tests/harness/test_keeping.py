@@ -34,11 +34,13 @@ def kept_or_not(result: pytest.RunResult, *, passed: int = 1) -> str:
 def test_the_database_of_an_embedded_server_is_dumped_into_a_file(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester
 ) -> None:
-    bookshop.makepyfile(FAILS.format(statement="CREATE TABLE evidence (); COMMIT") + GOES_ON)
+    bookshop.makepyfile(FAILS.format(statement="CREATE TABLE evidence AS SELECT 'a row' AS title; COMMIT") + GOES_ON)
 
     line = kept_or_not(run_bookshop("-n0", "--randomly-dont-reorganize"))
 
-    assert "CREATE TABLE public.evidence" in Path(line.rpartition(" ")[2].strip("'")).read_text()
+    dump = Path(line.rpartition(" ")[2].strip("'")).read_text()
+    assert "CREATE TABLE public.evidence" in dump
+    assert "\na row\n" in dump
 
 
 def test_a_database_that_was_dumped_goes_before_the_run_ends(

@@ -1,7 +1,6 @@
 """A copy that is used again is what a fresh copy is, to the last byte of its dump; or it is not used again."""
 
 import secrets
-import subprocess
 from collections.abc import Iterator
 from typing import LiteralString
 
@@ -92,10 +91,7 @@ class Copies:
 
     def dump(self, name: str) -> list[str]:
         """All that is in the database, as pg_dump writes it."""
-        command = [str(self._given.postgres.bin_directory / "pg_dump"), self._given.postgres.url(name)]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        # These carry a random key.
-        return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+        return self._given.dump("pg_dump", name)
 
 
 @pytest.fixture(scope="module")

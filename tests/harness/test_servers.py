@@ -66,6 +66,16 @@ def test_tests_that_need_no_server_run_without_one(
     result.assert_outcomes(passed=1)
 
 
+def test_the_applications_own_servers_are_not_used(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
+    bookshop.makepyfile("def test_it(): pass")
+
+    result = run_bookshop("-n0", env={"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"})
+
+    result.stdout.re_match_lines(
+        ["postgresql: embedded, TEST_DATABASE_URL is not set", "redis: embedded, .* TEST_REDIS_URL is not set"]
+    )
+
+
 @pytest.mark.parametrize("workers", ["-n0", "-n1"])
 def test_a_server_that_does_not_answer(run_bookshop: RunBookshop, bookshop: pytest.Pytester, workers: str) -> None:
     bookshop.makepyfile(NEEDS_DATABASE)

@@ -12,9 +12,9 @@ from psycopg import sql
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
 from service.testing.lease import Template
-from service.testing.ownership import Admin, Owner, connect_admin, create_database
+from service.testing.ownership import Admin, Owner, connect_admin, create_database, drop_database, list_owned
 from service.testing.servers import Servers
-from service.testing.templates import ensure_template
+from service.testing.templates import digest_migrations, ensure_template
 from tests.harness.conftest import NEEDS_DATABASE, GivenServers, RunBookshop, assert_refused
 
 ENV = """
@@ -82,6 +82,27 @@ def make_template(given: GivenServers, project: Project) -> MakeTemplate:
     return make
 
 
+def test_an_edit_of_the_configuration_makes_a_template(make_template: MakeTemplate, project: Project) -> None:
+    before = make_template()
+    with (project.root / "alembic.ini").open("a") as configuration:
+        configuration.write("schema = shop\n")
+
+    assert make_template().name != before.name
+
+
+def test_another_version_of_the_server_has_another_template(project: Project) -> None:
+    assert digest_migrations(project, 17_00_05, "ada") != digest_migrations(project, 18_00_00, "ada")
+
+
+@pytest.fixture
+def another_template(given: GivenServers) -> Iterator[str]:
+    """A template of another project, older than ours."""
+    name = f"tpl_{secrets.token_hex(8)}"
+    create_database(given.admin, name, Owner("another", "0", "run").record(), template="template0", strategy=None)
+    yield name
+    drop_database(given.admin, name)
+
+
 def templates(admin: Admin, project: Project) -> set[str]:
     query = "SELECT datname FROM pg_database WHERE datistemplate AND shobj_description(oid, 'pg_database') LIKE %s"
     return {name for (name,) in admin.execute(query, [f'%"{project.name}"%']).fetchall()}
@@ -132,7 +153,7 @@ def test_an_edit_of_a_file_that_a_migration_reads_makes_a_template(
 
 
 def test_the_three_newest_templates_of_a_project_are_kept(
-    make_template: MakeTemplate, project: Project, admin: Admin
+    make_template: MakeTemplate, project: Project, admin: Admin, another_template: str
 ) -> None:
     names = [make_template().name]
     for revision in range(2, 6):
@@ -140,6 +161,7 @@ def test_the_three_newest_templates_of_a_project_are_kept(
         names.append(make_template().name)
 
     assert templates(admin, project) == set(names[-3:])
+    assert another_template in {database.name for database in list_owned(admin)}
 
 
 def test_a_template_is_sealed(make_template: MakeTemplate, given: GivenServers) -> None:

@@ -2,6 +2,7 @@
 """Rows that are built once, and random data that depends on nothing but the test."""
 
 import os
+import random
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,4 +95,4 @@ def test_data_keeps_its_shape_with_rows_of_this_tests_session(shapes, session, c
 
 @pytest.mark.parametrize("number", range(8))
 def test_random_data_is_the_same_in_every_run(session, number):
-    note(f"row {number} {AuthorFactory().name} {BookFactory().title}")
+    note(f"row {number}, {BookFactory().title}, {random.random()}, {AuthorFactory().name}")
