@@ -156,6 +156,36 @@ def test_two_heads_are_named(make_template: MakeTemplate, project: Project) -> N
 
 
 @pytest.mark.parametrize(
+    ("down_revision", "source", "message"),
+    [
+        ("1", "def upgrade(", r"migrations/versions/r2\.py:\d+: '\(' was never closed\. Correct that"),
+        ("1", "import nowhere", r"migrations/versions/r2\.py:8: No module named 'nowhere'"),
+        ("1", "raise SystemExit('not today')", r"migrations/versions/r2\.py:8: not today"),
+        ("0", "", r"Revision 0 referenced from 0 -> 2 \(head\), .* is not present"),
+        ("1", "revision = '1'; down_revision = None", "Revision 1 is present more than once"),
+    ],
+)
+def test_migrations_that_cannot_be_read_are_named(
+    make_template: MakeTemplate, project: Project, admin: Admin, down_revision: str, source: str, message: str
+) -> None:
+    databases = admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
+    path = add_migration(project.root, "2", down_revision)
+    path.write_text(path.read_text().replace("def upgrade", f"{source}\ndef upgrade"))
+
+    with pytest.raises(SetupError, match=f"alembic.ini names cannot be read: {message}"):
+        make_template()
+
+    assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
+
+
+def test_an_alembic_ini_without_sections_is_named(make_template: MakeTemplate, project: Project) -> None:
+    (project.root / "alembic.ini").write_text("script_location = migrations\n")
+
+    with pytest.raises(SetupError, match=r"alembic\.ini names cannot be read: File contains no section headers"):
+        make_template()
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         ("op.execute('ALTER TABLE nowhere ADD x int')", r"migrations/versions/r2\.py:10: .*nowhere"),
@@ -213,6 +243,7 @@ def test_a_project_without_migrations_is_refused(
 @pytest.mark.parametrize(
     ("down_revision", "message"),
     [
+        ("0000", "Revision 0000 referenced from 0000 -> 2 (head)"),
         (None, "2 heads: 0001, 2. Join them with `alembic merge heads`"),
         ("0001", "migrations/versions/r2.py:10: broken. The half-built database was removed."),
     ],
