@@ -1,5 +1,6 @@
 """The template database: once per state of the migrations, and what is said when there can be none."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,16 @@ context.configure(connection=context.config.attributes["connection"])
 with context.begin_transaction():
     context.run_migrations()
 """
+
+# As an env.py does that imports the application's engine.
+LEAVE_OPEN = """
+import psycopg
+from tests.harness.test_templates import LEFT_OPEN
+
+handed_over = context.config.attributes["connection"].connection.driver_connection
+LEFT_OPEN.append(psycopg.connect(handed_over.info.dsn))
+"""
+LEFT_OPEN: list[psycopg.Connection] = []
 
 MIGRATION = """
 from alembic import op
@@ -166,16 +177,13 @@ def test_two_heads_are_named(make_template: MakeTemplate, project: Project) -> N
     ],
 )
 def test_migrations_that_cannot_be_read_are_named(
-    make_template: MakeTemplate, project: Project, admin: Admin, down_revision: str, source: str, message: str
+    make_template: MakeTemplate, project: Project, down_revision: str, source: str, message: str
 ) -> None:
-    databases = admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
     path = add_migration(project.root, "2", down_revision)
     path.write_text(path.read_text().replace("def upgrade", f"{source}\ndef upgrade"))
 
     with pytest.raises(SetupError, match=f"alembic.ini names cannot be read: {message}"):
         make_template()
-
-    assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
 
 
 def test_an_alembic_ini_without_sections_is_named(make_template: MakeTemplate, project: Project) -> None:
@@ -205,16 +213,31 @@ def test_a_migration_that_fails_halfway_is_named_and_leaves_nothing(
     assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
 
 
+def test_a_connection_that_env_py_leaves_open_is_told(make_template: MakeTemplate, project: Project) -> None:
+    (project.root / "migrations" / "env.py").write_text(f"{ENV}\n{LEAVE_OPEN}")
+
+    with pytest.raises(SetupError, match="have left a connection to the database open"):
+        make_template()
+
+    for connection in LEFT_OPEN:
+        connection.close()
+
+
 def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
     make_template: MakeTemplate, admin: Admin
 ) -> None:
     name = make_template().name
     admin.execute(sql.SQL("COMMENT ON DATABASE {} IS 'mine'").format(sql.Identifier(name)))
 
-    with pytest.raises(SetupError, match=f"has a database {name} that is not a sealed template of the tests"):
+    with pytest.raises(
+        SetupError, match=f"has a database {name} that is not a sealed template of the tests"
+    ) as refused:
         make_template()
 
     assert admin.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [name]).fetchone() == (True,)
+    for statement in re.findall(r"(?:ALTER|DROP) DATABASE [^;]*", str(refused.value)):
+        admin.execute(statement)
+    assert make_template().name == name
 
 
 def test_a_template_that_somebody_is_connected_to_names_the_visitor(
