@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import service.testing.templates
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
 from service.testing.lease import Template
@@ -213,7 +214,10 @@ def test_a_migration_that_fails_halfway_is_named_and_leaves_nothing(
     assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
 
 
-def test_a_connection_that_env_py_leaves_open_is_told(make_template: MakeTemplate, project: Project) -> None:
+def test_a_connection_that_env_py_leaves_open_is_told(
+    make_template: MakeTemplate, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.testing.templates, "_LEAVE_SECONDS", 0.2)
     (project.root / "migrations" / "env.py").write_text(f"{ENV}\n{LEAVE_OPEN}")
 
     with pytest.raises(SetupError, match="have left a connection to the database open"):
