@@ -50,6 +50,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     try:
         levels = {choose_level(item)[0] for item in session.items}
+        for item in session.items:
+            _find_query_limit(item)
         if levels - {Isolation.NONE}:
             stock = session.config.stash[LENDER].worker().stock
             if Isolation.CLONE in levels:
@@ -91,18 +93,16 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Fail a test for what its level cannot show, even if the application swallowed that; bound its queries."""
     watch = item.stash[WATCH]
-    marker = item.get_closest_marker("max_queries")
+    limit = _find_query_limit(item)
     try:
-        if marker is None:
+        if limit is None:
             yield
         else:
             with recording() as queries:
                 yield
-            if len(queries) > marker.args[0]:
+            if len(queries) > limit:
                 listing = describe(queries, item.config.rootpath)
-                pytest.fail(
-                    f"{len(queries)} queries were sent, at most {marker.args[0]} are allowed:\n{listing}", pytrace=False
-                )
+                pytest.fail(f"{len(queries)} queries were sent, at most {limit} are allowed:\n{listing}", pytrace=False)
     except Exception as error:
         for violation in watch.violations:
             if violation is not error:
@@ -110,6 +110,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         raise
     if watch.violations:
         pytest.fail("\n".join(map(str, watch.violations)), pytrace=False)
+
+
+def _find_query_limit(item: pytest.Item) -> int | None:
+    if (marker := item.get_closest_marker("max_queries")) is None:
+        return None
+    given = [*marker.args, *marker.kwargs.values()]
+    if marker.kwargs.keys() - {"n"} or len(given) != 1 or type(given[0]) is not int:
+        raise SetupError(f"{item.nodeid} is marked max_queries without one whole number. Write max_queries(3).")
+    return given[0]
 
 
 @pytest.hookimpl(wrapper=True)
