@@ -1,12 +1,12 @@
 """The plugin of each process that runs tests: what happens around a test."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from service.testing import seeding
-from service.testing.errors import IsolationError, SetupError
+from service.testing.errors import IsolationError, NoServerError, SetupError
 from service.testing.keeping import discard_dumped
 from service.testing.lease import Lease
 from service.testing.lender import LENDER, WATCH, Lender, choose_level
@@ -61,10 +61,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _refuse(session: pytest.Session, error: SetupError) -> None:
-    workeroutput: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if workeroutput is None:
+    if not hasattr(session.config, "workeroutput"):
         raise pytest.UsageError(str(error)) from None
-    workeroutput["db_refused"] = str(error)
+    _end_run(session.config, error)
+
+
+def _end_run(config: pytest.Config, error: SetupError) -> NoReturn:
+    workeroutput: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if workeroutput is not None:
+        # The controller makes a usage error of it.
+        workeroutput["db_refused"] = str(error)
     pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
@@ -84,6 +90,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     seeding.seed(item.nodeid)
     try:
         yield
+    except NoServerError as error:
+        _end_run(item.config, error)
     except SetupError as error:
         # Without a cause, which would be the same words once more.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -144,9 +152,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the databases go, and hand the report over."""
+    """Let the databases go, and hand the report over; after the fixtures of a test that the run has ended in."""
     config = session.config
     lender = config.stash[LENDER]
     lender.close()
