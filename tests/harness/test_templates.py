@@ -1,5 +1,6 @@
 """The template database: once per state of the migrations, and what is said when there can be none."""
 
+import builtins
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -30,12 +31,10 @@ with context.begin_transaction():
 # As an env.py does that imports the application's engine.
 LEAVE_OPEN = """
 import psycopg
-from tests.harness.test_templates import LEFT_OPEN
 
 handed_over = context.config.attributes["connection"].connection.driver_connection
-LEFT_OPEN.append(psycopg.connect(handed_over.info.dsn))
+left_open.append(psycopg.connect(handed_over.info.dsn))
 """
-LEFT_OPEN: list[psycopg.Connection] = []
 
 MIGRATION = """
 from alembic import op
@@ -217,14 +216,17 @@ def test_a_migration_that_fails_halfway_is_named_and_leaves_nothing(
 def test_a_connection_that_env_py_leaves_open_is_told(
     make_template: MakeTemplate, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    left_open: list[psycopg.Connection] = []
+    monkeypatch.setattr(builtins, "left_open", left_open, raising=False)
     monkeypatch.setattr(service.testing.templates, "_LEAVE_SECONDS", 0.2)
     (project.root / "migrations" / "env.py").write_text(f"{ENV}\n{LEAVE_OPEN}")
 
     with pytest.raises(SetupError, match="have left a connection to the database open"):
         make_template()
 
-    for connection in LEFT_OPEN:
+    for connection in left_open:
         connection.close()
+    assert len(left_open) == 1
 
 
 def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
