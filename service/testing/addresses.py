@@ -52,11 +52,17 @@ def check_redis_url(name: str, url: str, *, allow_remote: bool) -> str:
 
 
 def without_password(url: str) -> str:
-    """`url` without its password: psql asks for it, or finds it in ~/.pgpass."""
+    """`url` without its passwords: psql asks for them, or finds them in ~/.pgpass."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     netloc = f"{user.partition(':')[0]}@{host}" if user else host
-    return f"{parts.scheme}://{netloc}{parts.path}{f'?{parts.query}' if parts.query else ''}"
+    options = parts.query.split("&") if parts.query else []
+    query = "&".join(option for option in options if not _is_password(option))
+    return f"{parts.scheme}://{netloc}{parts.path}{f'?{query}' if query else ''}"
+
+
+def _is_password(option: str) -> bool:
+    return unquote(option.partition("=")[0]) in {"password", "sslpassword"}
 
 
 def mask(url: str) -> str:

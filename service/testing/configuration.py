@@ -91,10 +91,12 @@ def _plain_name(name: str) -> str:
 def _parse_variable(line: str) -> tuple[str, str]:
     name, separator, value = line.partition("=")
     try:
-        unknown = {field for _, field, _, _ in Formatter().parse(value) if field is not None} - _PLACEHOLDERS
+        fields = [parsed[1:] for parsed in Formatter().parse(value) if parsed[1] is not None]
     except ValueError:
-        unknown = {value}
-    if not separator or unknown:
+        fields = [(value, "", None)]
+    # A URL as it is, neither formatted nor converted.
+    is_plain = all(field in _PLACEHOLDERS and not spec and not conversion for field, spec, conversion in fields)
+    if not separator or not is_plain:
         raise SetupError(
             f"The pytest option `db_environment` has the line {line!r}. Write NAME=value, where value may hold"
             " {database_url} and {redis_url} and no other braces."

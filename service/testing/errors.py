@@ -5,6 +5,10 @@ class SetupError(Exception):
     """The run cannot begin as it is configured; pytest shows it as a usage error."""
 
 
+class NoServerError(SetupError):
+    """There is no server to be had, for this test and for every later one: the run ends."""
+
+
 class IsolationError(Exception):
     """A test did what its isolation level cannot show; the message names the marker to add."""
 

@@ -1,12 +1,12 @@
 """The plugin of each process that runs tests: what happens around a test."""
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from service.testing import seeding
-from service.testing.errors import IsolationError, SetupError
+from service.testing.errors import IsolationError, NoServerError, SetupError
 from service.testing.keeping import discard_dumped
 from service.testing.lease import Lease
 from service.testing.lender import LENDER, WATCH, Lender, choose_level
@@ -50,6 +50,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     try:
         levels = {choose_level(item)[0] for item in session.items}
+        for item in session.items:
+            _find_query_limit(item)
         if levels - {Isolation.NONE}:
             stock = session.config.stash[LENDER].worker().stock
             if Isolation.CLONE in levels:
@@ -59,10 +61,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _refuse(session: pytest.Session, error: SetupError) -> None:
-    workeroutput: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if workeroutput is None:
+    if not hasattr(session.config, "workeroutput"):
         raise pytest.UsageError(str(error)) from None
-    workeroutput["db_refused"] = str(error)
+    _end_run(session.config, error)
+
+
+def _end_run(config: pytest.Config, error: SetupError) -> NoReturn:
+    workeroutput: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if workeroutput is not None:
+        # The controller makes a usage error of it.
+        workeroutput["db_refused"] = str(error)
     pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
@@ -82,6 +90,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     seeding.seed(item.nodeid)
     try:
         yield
+    except NoServerError as error:
+        _end_run(item.config, error)
     except SetupError as error:
         # Without a cause, which would be the same words once more.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -91,18 +101,16 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Fail a test for what its level cannot show, even if the application swallowed that; bound its queries."""
     watch = item.stash[WATCH]
-    marker = item.get_closest_marker("max_queries")
+    limit = _find_query_limit(item)
     try:
-        if marker is None:
+        if limit is None:
             yield
         else:
             with recording() as queries:
                 yield
-            if len(queries) > marker.args[0]:
+            if len(queries) > limit:
                 listing = describe(queries, item.config.rootpath)
-                pytest.fail(
-                    f"{len(queries)} queries were sent, at most {marker.args[0]} are allowed:\n{listing}", pytrace=False
-                )
+                pytest.fail(f"{len(queries)} queries were sent, at most {limit} are allowed:\n{listing}", pytrace=False)
     except Exception as error:
         for violation in watch.violations:
             if violation is not error:
@@ -110,6 +118,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         raise
     if watch.violations:
         pytest.fail("\n".join(map(str, watch.violations)), pytrace=False)
+
+
+def _find_query_limit(item: pytest.Item) -> int | None:
+    if (marker := item.get_closest_marker("max_queries")) is None:
+        return None
+    given = [*marker.args, *marker.kwargs.values()]
+    if marker.kwargs.keys() - {"n"} or len(given) != 1 or type(given[0]) is not int:
+        raise SetupError(f"{item.nodeid} is marked max_queries without one whole number. Write max_queries(3).")
+    return given[0]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -135,9 +152,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let the databases go, and hand the report over."""
+    """Let the databases go, and hand the report over; after the fixtures of a test that the run has ended in."""
     config = session.config
     lender = config.stash[LENDER]
     lender.close()

@@ -26,6 +26,9 @@ def choose_level(item: pytest.Item) -> tuple[Isolation, bool]:
     """The isolation level of a test, and whether it was asked for; raises SetupError for one that does not exist."""
     fixtures = getattr(item, "fixturenames", ())
     marker = item.get_closest_marker("db")
+    if marker and (marker.kwargs.keys() - {"isolation"} or len(marker.args) + len(marker.kwargs) > 1):
+        given = ", ".join([*map(repr, marker.args), *(f"{name}={value!r}" for name, value in marker.kwargs.items())])
+        raise SetupError(f"{item.nodeid} is marked db({given}). Write db(isolation=...), and nothing else in it.")
     declared = marker.kwargs.get("isolation", *marker.args[:1]) if marker and (marker.kwargs or marker.args) else None
     if declared is not None and declared not in set(Isolation):
         levels = ", ".join(repr(level.value) for level in Isolation)

@@ -3,6 +3,7 @@
 import io
 import logging
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -11,7 +12,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine
 
 from service.testing.configuration import Project
@@ -51,22 +51,40 @@ def _is_source(path: Path, folder: Path) -> bool:
 def _read_script(config: Config) -> ScriptDirectory:
     try:
         return ScriptDirectory.from_config(config)
-    except CommandError as error:
-        raise SetupError(f"The migrations that {config.config_file_name} names cannot be read: {error}.") from error
+    except Exception as error:
+        raise _unreadable(config, error) from error
+
+
+def _read_heads(project: Project, config: Config) -> list[str]:
+    """The migrations that nothing follows; every migration is imported for it."""
+    script = _read_script(config)
+    try:
+        with warnings.catch_warnings():
+            # Alembic only warns of a revision that is there twice, or not at all.
+            warnings.filterwarnings("error", "Revision .* is (not present|present more than once)")
+            return sorted(script.get_heads())
+    except (Exception, SystemExit) as error:
+        raise _unreadable(config, error, _find_migration(error, project)) from error
+
+
+def _unreadable(config: Config, error: BaseException, where: str = "") -> SetupError:
+    return SetupError(
+        f"The migrations that {config.config_file_name} names cannot be read: {where}{_first_line(error)}. Correct"
+        " that, then run the tests again."
+    )
 
 
 def migrate(project: Project, url: str) -> None:
     """Bring the database at `url` to the one head, and leave no connection to it; raises SetupError."""
     config = read_config(project)
-    heads = _read_script(config).get_heads()
+    heads = _read_heads(project, config)
     if len(heads) > 1:
         raise SetupError(
-            f"The migrations have {len(heads)} heads: {', '.join(sorted(heads))}. Join them with `alembic merge heads`,"
+            f"The migrations have {len(heads)} heads: {', '.join(heads)}. Join them with `alembic merge heads`,"
             " or correct the down_revision of one, then run the tests again."
         )
-    with said_plainly(project):
-        upgrade(config, url, "head")
-    with connected(config, url) as connection:
+    with said_plainly(project), connected(config, url) as connection:
+        command.upgrade(config, "head")
         reached = MigrationContext.configure(connection).get_current_heads()
     if set(reached) != set(heads):
         raise SetupError(
@@ -74,12 +92,6 @@ def migrate(project: Project, url: str) -> None:
             " a database in a way of its own. Let it use config.attributes['connection'], or the URL in the option"
             " sqlalchemy.url, which are the test database's."
         )
-
-
-def upgrade(config: Config, url: str, revision: str) -> None:
-    """Run Alembic's upgrade."""
-    with connected(config, url):
-        command.upgrade(config, revision)
 
 
 @contextmanager
@@ -130,13 +142,18 @@ def said_plainly(project: Project) -> Iterator[None]:
 def _find_migration(error: BaseException, project: Project) -> str:
     """The innermost place in a migration that the error came through, as `path:line: `; empty when there is none."""
     files = set(map(str, migration_files(project)))
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename).resolve()
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    for name, line in reversed(places):
+        path = Path(name).resolve()
         if str(path) in files:
             shown = path.relative_to(project.root) if path.is_relative_to(project.root) else path
-            return f"{shown}:{frame.lineno}: "
+            return f"{shown}:{line}: "
     return ""
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    # The whole text of a SyntaxError names the place once more.
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return (text.strip() or type(error).__name__).splitlines()[0].rstrip(".")

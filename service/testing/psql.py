@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from service.embedded import PostgresServer
-from service.testing.addresses import for_libpq
+from service.testing.addresses import for_libpq, without_password
 from service.testing.errors import SetupError
 from service.testing.ownership import LOCK_DATABASE, connect_admin, list_owned
 
@@ -38,8 +38,9 @@ def open_kept(url: str, name: str | None) -> int:
         raise SetupError(
             f"No failed test has kept {name or 'a database'} on this server; it has {', '.join(kept) or 'none'}."
         )
+    address = for_libpq(url, name or kept[-1])
     if (psql := shutil.which("psql")) is None:
         raise SetupError(
-            f"There is no psql on the PATH. Install PostgreSQL's client; the URL is {for_libpq(url, name or kept[-1])}."
+            f"There is no psql on the PATH. Install PostgreSQL's client; the URL is {without_password(address)}."
         )
-    return subprocess.run([psql, for_libpq(url, name or kept[-1])], check=False).returncode
+    return subprocess.run([psql, address], check=False).returncode

@@ -36,6 +36,8 @@ _FORMAT = 1
 _KEPT_TEMPLATES = 3
 _LOCK_WAIT_SECONDS = 120
 _LOCK_POLL_SECONDS = 0.05
+_LEAVE_SECONDS = 5
+_LEAVE_POLL_SECONDS = 0.003
 _STRATEGIES_SINCE = 15_00_00
 
 
@@ -107,6 +109,7 @@ def _build(admin: Admin, servers: Servers, project: Project, owner: Owner, name:
     try:
         migrate(project, for_sqlalchemy(servers.postgres_url, unfinished))
         seal_database(admin, unfinished)
+        _await_departures(admin, unfinished)
         if strategy is None and admin.info.server_version >= _STRATEGIES_SINCE:
             strategy = _probe_strategy(admin, owner, unfinished)
         write_record(admin, unfinished, owner.record(strategy=strategy))
@@ -117,6 +120,22 @@ def _build(admin: Admin, servers: Servers, project: Project, owner: Owner, name:
     return Template(name, strategy, (time.perf_counter() - started) * 1000)
 
 
+def _await_departures(admin: Admin, sealed: str) -> None:
+    """Wait until nobody is in the database that env.py has migrated; raises SetupError. Nobody can come any more."""
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    # The server's own processes have no user, and leave when the database is copied.
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND usesysid IS NOT NULL"
+    while admin.execute(query, [sealed]).fetchone() != (0,):
+        if time.monotonic() > deadline:
+            raise SetupError(
+                "The migrations have left a connection to the database open, so that it cannot be copied. Let env.py"
+                " close what it opens: `with connectable.connect() as connection`, a pool of class NullPool or"
+                " `connectable.dispose()`; or let it use the connection in config.attributes. Then run the tests again."
+            )
+        # A session ends a moment after its client has closed it.
+        time.sleep(_LEAVE_POLL_SECONDS)
+
+
 def _publish(admin: Admin, unfinished: str, name: str) -> None:
     try:
         admin.execute(
@@ -125,7 +144,8 @@ def _publish(admin: Admin, unfinished: str, name: str) -> None:
     except psycopg.errors.DuplicateDatabase as error:
         raise SetupError(
             f"The server has a database {name} that is not a sealed template of the tests. Look at it; if nobody needs"
-            f' it, DROP DATABASE "{name}", then run the tests again.'
+            f' it, ALTER DATABASE "{name}" IS_TEMPLATE false; DROP DATABASE "{name}" WITH (FORCE); then run the tests'
+            " again."
         ) from error
 
 

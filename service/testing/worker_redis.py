@@ -5,18 +5,21 @@ from contextlib import ExitStack
 import redis
 
 from service.embedded import RedisServer
-from service.testing.errors import SetupError
+from service.testing.errors import NoServerError, SetupError
 from service.testing.redis_claims import RedisClaim, claim_database, connect
 from service.testing.servers import explained
 
 
 class WorkerRedis:
-    """A Redis that is this worker's alone, at `url`; SetupError when there is none to be had."""
+    """A Redis that is this worker's alone, at `url`; NoServerError when there is none to be had."""
 
     def __init__(self, given: str | None) -> None:
         self._undo = ExitStack()
-        self.claim: RedisClaim | None = claim_database(given) if given else None
-        self.url = self._adopt(self.claim) if self.claim else self._start(given)
+        try:
+            self.claim: RedisClaim | None = claim_database(given) if given else None
+            self.url = self._adopt(self.claim) if self.claim else self._start(given)
+        except SetupError as error:
+            raise NoServerError(str(error)) from error
         self._client = self._undo.enter_context(self.connect())
 
     def _adopt(self, claim: RedisClaim) -> str:

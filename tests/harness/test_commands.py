@@ -124,6 +124,24 @@ def test_psql_says_when_nothing_is_kept(run_command: RunCommand) -> None:
     assert status == "No failed test has kept a database on this server; it has none."
 
 
+def test_psql_that_is_not_there_shows_no_password(
+    run_command: RunCommand, inner_environment: pytest.MonkeyPatch, given: GivenServers, tmp_path: Path
+) -> None:
+    owner = Owner("bookshop", "0123456789ab", "gw0")
+    name = owner.database_name(3)
+    create_database(given.admin, name, owner.record(kept="a test"), template="template0", strategy=None)
+    url = given.postgres.url()
+    inner_environment.setenv("TEST_DATABASE_URL", f"{url}{'&' if '?' in url else '?'}password=secret")
+    inner_environment.setenv("PATH", str(tmp_path))
+
+    status, _ = run_command("psql")
+    given.drop_kept()
+
+    assert f"There is no psql on the PATH. Install PostgreSQL's client; the URL is {given.postgres.url(name)}." in str(
+        status
+    )
+
+
 def test_psql_says_which_file_is_not_there(run_command: RunCommand) -> None:
     status, _ = run_command("psql", "/nowhere/dump.sql")
 
@@ -187,6 +205,8 @@ def test_no_password_is_shown() -> None:
 
     assert mask(url) == "postgresql://user@host:1/x"
     assert without_password("postgresql://user:secret@host:1/x") == "postgresql://user@host:1/x"
+    assert without_password("postgresql:///x?host=/run&pass%77ord=secret") == "postgresql:///x?host=/run"
+    assert without_password("postgresql:///x?sslpassword=secret") == "postgresql:///x"
 
 
 @pytest.mark.parametrize(

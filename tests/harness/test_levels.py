@@ -94,6 +94,16 @@ def test_what_only_the_end_of_a_test_shows_is_said_once(
     ("marked", "message"),
     [
         ('@pytest.mark.db(isolation="copy")\ndef test_it(session): pass', "The levels are 'rollback', 'clone', 'none'"),
+        (
+            '@pytest.mark.db(level="clone")\ndef test_it(session): pass',
+            "is marked db(level='clone'). Write db(isolation=",
+        ),
+        ('@pytest.mark.db("clone", "none")\ndef test_it(session): pass', "is marked db('clone', 'none')"),
+        ('@pytest.mark.db("none", isolation="clone")\ndef test_it(): pass', "is marked db('none', isolation='clone')"),
+        ("@pytest.mark.max_queries\ndef test_it(session): pass", "max_queries without one whole number"),
+        ("@pytest.mark.max_queries(m=1)\ndef test_it(session): pass", "max_queries without one whole number"),
+        ("@pytest.mark.max_queries(1, n=1)\ndef test_it(session): pass", "max_queries without one whole number"),
+        ("@pytest.mark.max_queries('1')\ndef test_it(session): pass", "max_queries without one whole number"),
         ('@pytest.mark.db(isolation="rollback")\ndef test_it(live_server): pass', "sees only what is committed"),
     ],
 )

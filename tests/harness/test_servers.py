@@ -43,6 +43,15 @@ def test_a_server_that_must_not_be_used_is_refused_before_anything_starts(
         assert_refused(run_bookshop(workers, env={variable: value}), message)
 
 
+@pytest.mark.parametrize("line", ["X={database_url:>q}", "X={database_url!r}", "X={database}", "X={", "X"])
+def test_a_line_of_the_environment_that_cannot_be_filled_in_is_refused(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, line: str
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+
+    assert_refused(run_bookshop("-n0", "-o", f"db_environment={line}"), f"has the line {line!r}. Write NAME=value")
+
+
 def test_a_remote_server_is_used_when_that_is_said(run_bookshop: RunBookshop, bookshop: pytest.Pytester) -> None:
     bookshop.makepyfile(NEEDS_DATABASE)
 

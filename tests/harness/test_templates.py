@@ -1,5 +1,7 @@
 """The template database: once per state of the migrations, and what is said when there can be none."""
 
+import builtins
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import service.testing.templates
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
 from service.testing.lease import Template
@@ -23,6 +26,14 @@ from alembic import context
 context.configure(connection=context.config.attributes["connection"])
 with context.begin_transaction():
     context.run_migrations()
+"""
+
+# As an env.py does that imports the application's engine.
+LEAVE_OPEN = """
+import psycopg
+
+handed_over = context.config.attributes["connection"].connection.driver_connection
+left_open.append(psycopg.connect(handed_over.info.dsn))
 """
 
 MIGRATION = """
@@ -178,6 +189,33 @@ def test_two_heads_are_named(make_template: MakeTemplate, project: Project) -> N
 
 
 @pytest.mark.parametrize(
+    ("down_revision", "source", "message"),
+    [
+        ("1", "def upgrade(", r"migrations/versions/r2\.py:\d+: '\(' was never closed\. Correct that"),
+        ("1", "import nowhere", r"migrations/versions/r2\.py:8: No module named 'nowhere'"),
+        ("1", "raise SystemExit('not today')", r"migrations/versions/r2\.py:8: not today"),
+        ("0", "", r"Revision 0 referenced from 0 -> 2 \(head\), .* is not present"),
+        ("1", "revision = '1'; down_revision = None", "Revision 1 is present more than once"),
+    ],
+)
+def test_migrations_that_cannot_be_read_are_named(
+    make_template: MakeTemplate, project: Project, down_revision: str, source: str, message: str
+) -> None:
+    path = add_migration(project.root, "2", down_revision)
+    path.write_text(path.read_text().replace("def upgrade", f"{source}\ndef upgrade"))
+
+    with pytest.raises(SetupError, match=f"alembic.ini names cannot be read: {message}"):
+        make_template()
+
+
+def test_an_alembic_ini_without_sections_is_named(make_template: MakeTemplate, project: Project) -> None:
+    (project.root / "alembic.ini").write_text("script_location = migrations\n")
+
+    with pytest.raises(SetupError, match=r"alembic\.ini names cannot be read: File contains no section headers"):
+        make_template()
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         ("op.execute('ALTER TABLE nowhere ADD x int')", r"migrations/versions/r2\.py:10: .*nowhere"),
@@ -197,16 +235,37 @@ def test_a_migration_that_fails_halfway_is_named_and_leaves_nothing(
     assert admin.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall() == databases
 
 
+def test_a_connection_that_env_py_leaves_open_is_told(
+    make_template: MakeTemplate, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_open: list[psycopg.Connection] = []
+    monkeypatch.setattr(builtins, "left_open", left_open, raising=False)
+    monkeypatch.setattr(service.testing.templates, "_LEAVE_SECONDS", 0.2)
+    (project.root / "migrations" / "env.py").write_text(f"{ENV}\n{LEAVE_OPEN}")
+
+    with pytest.raises(SetupError, match="have left a connection to the database open"):
+        make_template()
+
+    for connection in left_open:
+        connection.close()
+    assert len(left_open) == 1
+
+
 def test_a_database_of_the_templates_name_that_is_not_ours_is_left_alone(
     make_template: MakeTemplate, admin: Admin
 ) -> None:
     name = make_template().name
     admin.execute(sql.SQL("COMMENT ON DATABASE {} IS 'mine'").format(sql.Identifier(name)))
 
-    with pytest.raises(SetupError, match=f"has a database {name} that is not a sealed template of the tests"):
+    with pytest.raises(
+        SetupError, match=f"has a database {name} that is not a sealed template of the tests"
+    ) as refused:
         make_template()
 
     assert admin.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [name]).fetchone() == (True,)
+    for statement in re.findall(r"(?:ALTER|DROP) DATABASE [^;]*", str(refused.value)):
+        admin.execute(statement)
+    assert make_template().name == name
 
 
 def test_a_template_that_somebody_is_connected_to_names_the_visitor(
@@ -235,6 +294,7 @@ def test_a_project_without_migrations_is_refused(
 @pytest.mark.parametrize(
     ("down_revision", "message"),
     [
+        ("0000", "Revision 0000 referenced from 0000 -> 2 (head)"),
         (None, "2 heads: 0001, 2. Join them with `alembic merge heads`"),
         ("0001", "migrations/versions/r2.py:10: broken. The half-built database was removed."),
     ],

@@ -120,7 +120,7 @@ def test_query_without_a_level(request):
     create_engine(request.config.stash[LENDER].worker().base.url).connect()
 
 
-@pytest.mark.max_queries(1)
+@pytest.mark.max_queries(n=1)
 def test_too_many_queries(client):
     for _ in range(3):
         client.get("/books")
