@@ -72,13 +72,17 @@ def test_a_list_is_cached_as_strings_of_json_each_one_item(client: TestClient, r
 def test_a_hit_comes_from_redis_alone(client: TestClient, session: Session) -> None:
     item = ItemFactory.create()
     paths = "/items/", f"/items/{item.id}"
-    before = [read_until(client, path, HIT).content for path in paths]
 
-    # An exclusive lock: whoever asks PostgreSQL for items now would have to wait, and fail.
-    session.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
-    after = [read_until(client, path, HIT).content for path in paths]
+    def are_read_without_postgresql() -> bool:
+        before = [read_until(client, path, HIT).content for path in paths]
+        # An exclusive lock: whoever asks PostgreSQL for items now has to wait, and fails.
+        session.execute(text("LOCK TABLE item IN ACCESS EXCLUSIVE MODE"))
+        after = [client.get(path).content for path in paths]
+        session.rollback()
+        return after == before
 
-    assert after == before
+    # Not always at once: to a busy machine Redis may seem dead for a moment, and its entries are dropped then.
+    wait_until(are_read_without_postgresql, seconds=20)
 
 
 def test_only_the_default_page_is_cached(client: TestClient, redis_client: redis.Redis) -> None:
