@@ -67,7 +67,6 @@ def test_an_environment_that_leads_elsewhere_is_refused(
     [
         "postgresql:///postgres",
         "postgresql://u:p@localhost:5433/postgres?sslmode=disable",
-        "postgresql://u@127.0.0.1,[::1]/postgres",
         "postgresql+psycopg:///postgres?host=/tmp,/run",
         # A tunnel: the name is what the certificate says.
         "postgresql://db.example.com/postgres?hostaddr=127.0.0.1",
