@@ -45,6 +45,18 @@ def test_an_env_py_as_alembic_writes_it_does_not_reach_the_database_of_alembic_i
     assert given.everything() == neighbour
 
 
+def test_an_env_py_may_keep_alembics_table_elsewhere(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    env = bookshop.path / "migrations" / "env.py"
+    env.write_text(
+        env.read_text().replace("connection=connection,", 'connection=connection, version_table="versions",')
+    )
+    bookshop.makepyfile("def test_it(session): pass")
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=1)
+
+
 @pytest.mark.usefixtures("neighbour")
 def test_an_env_py_that_migrates_nothing_here_is_refused(
     run_bookshop: RunBookshop, developer: pytest.Pytester, given: GivenServers
