@@ -39,7 +39,8 @@ def write(terminal: Terminal, name: str, content: str) -> Path:
 
 
 def run_shell(terminal: Terminal, line: str) -> subprocess.CompletedProcess[str]:
-    environment = {**terminal.environment, "SERVICE": f"{sys.executable} -m service"}
+    # Without -B, Python under a limit on files would leave half a .pyc, and every later import of the module fails.
+    environment = {**terminal.environment, "SERVICE": f"{sys.executable} -B -m service"}
     words = ["/bin/sh", "-c", line]
     return subprocess.run(
         words, cwd=terminal.directory, env=environment, capture_output=True, text=True, timeout=60, check=False

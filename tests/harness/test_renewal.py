@@ -12,6 +12,7 @@ from service.testing.ownership import Owner, connect_admin, create_database, sea
 from service.testing.renewal import Blueprint, Counters
 from tests.harness.conftest import GivenServers
 
+HELD_LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 TEMPLATE = """
 CREATE TABLE parent (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, loud text GENERATED ALWAYS AS (upper(name)) STORED
@@ -203,7 +204,7 @@ def test_nor_is_its_session(copies: Copies, statement: LiteralString) -> None:
         ("SET SESSION AUTHORIZATION pg_monitor", "SELECT session_user"),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only"),
         ("SET session_replication_role = replica", "SHOW session_replication_role"),
-        ("SELECT pg_advisory_lock(7)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+        ("SELECT pg_advisory_lock(7)", HELD_LOCKS),
         ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()"),
         ("PREPARE one AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements"),
         ("DECLARE one CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors"),

@@ -24,6 +24,10 @@ RUNNERS = text(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'item-service-migrations'"
 )
+WAITING_RUNNERS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 def revisions(engine: Engine) -> list[str]:
@@ -71,8 +75,7 @@ def test_a_runner_waits_while_another_holds_the_lock(empty_engine: Engine, alemb
             runner.process.wait(timeout=0.5)
         assert revisions(empty_engine) == []
         # It polls: a wait inside PostgreSQL would hold a snapshot open, and have no end.
-        waiting = connection.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
-        assert waiting.scalar_one() == 0
+        assert connection.execute(WAITING_RUNNERS).scalar_one() == 0
 
     status, _, errors = runner.finish()
 

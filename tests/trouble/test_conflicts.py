@@ -32,7 +32,10 @@ TWO_LOCKS = text(
     FOR EACH ROW EXECUTE FUNCTION take_two_locks()
     """
 )
-WAITING = "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND NOT granted"
+WAITING = (
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 CHANGED = {"name": "Changed", "price": 1.0}
 
 

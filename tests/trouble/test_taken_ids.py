@@ -22,7 +22,10 @@ WAIT_WITH_AN_ID = text(
     CREATE TRIGGER late BEFORE INSERT ON item FOR EACH ROW WHEN (NEW.name = 'Late') EXECUTE FUNCTION wait_for_lock()
     """
 )
-WAITING = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted")
+WAITING = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 KEY = {"Idempotency-Key": "one"}
 Create = Callable[[TestClient], Response]
 WAYS: dict[str, Create] = {
