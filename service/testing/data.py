@@ -12,9 +12,6 @@ from sqlalchemy import inspect as find_mapper
 from sqlmodel import Session
 
 from service.testing.errors import SetupError
-from service.testing.seeding import Destination, seed, storing
-from service.testing.watch import unwatched
-from service.testing.worker import Database, EngineFactory, Worker
 
 _ATTRIBUTE = "__db_data__"
 
@@ -44,22 +41,13 @@ class Source:
         return [name for name in inspect.signature(self.build).parameters if name != "session"]
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltData:
-    """The databases that hold the data: one to copy, one for rollback tests; and what the sources returned."""
-
-    template: str
-    database: Database
-    values: dict[str, Any]
-    module: str | None
-
-
 def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
     """Make a fixture of a function that stores rows, run once per `scope` (and worker), in a database of its own.
 
-    The function may ask for `session` and for other db_data fixtures. What it stores need not be committed. Each test
-    gets what it returned as a copy; rows among it as objects of the test's own `session`. Rows can be inside of lists,
-    tuples, sets, dicts, dataclasses and SimpleNamespaces, and of what derives from these.
+    That is a copy of the database with the other data that a test asks for, if it does. The function may ask for
+    `session` and for other db_data fixtures. What it stores need not be committed. Each test gets what it returned as a
+    copy; rows among it as objects of the test's own `session`. Rows can be inside of lists, tuples, sets, dicts,
+    dataclasses and SimpleNamespaces, and of what derives from these.
     """
 
     def decorate(build: Callable[..., Any]) -> Any:  # noqa: ANN401  # what pytest.fixture returns
@@ -67,7 +55,7 @@ def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
 
         def hand_out(**fixtures: Any) -> Any:  # noqa: ANN401  # whatever `build` returned
             loan = fixtures["_loan"]
-            return _present(loan.data[source.name], loan.session)
+            return present(loan.data[source.name], loan.session)
 
         # pytest reads from it which fixtures there must be; the other data is built before this.
         names = dict.fromkeys(["_loan", *source.needs])
@@ -96,60 +84,31 @@ def find_sources(item: pytest.Item) -> list[Source]:
 
 def _add_in_order(source: Source, sources: dict[str, Source], order: dict[str, Source]) -> None:
     for name in source.needs:
-        if name in sources and name not in order:
+        if name in sources and name not in order and sources[name].scope in {source.scope, "session"}:
             _add_in_order(sources[name], sources, order)
     order[source.name] = source
 
 
-def build_data(worker: Worker, sources: list[Source], make_engine: EngineFactory, module: str) -> BuiltData:
-    """Make the databases for these sources; raises SetupError."""
-    template = worker.database(worker.databases.copy())
-    engine = make_engine(template.url)
-    values: dict[str, Any] = {}
-    try:
-        with unwatched(), Session(engine, expire_on_commit=False) as session:
-            for source in sources:
-                seed(source.key)
-                with storing(Destination(lambda: session, commits=False)):
-                    values[source.name] = source.build(**_arguments(source, values, session))
-                session.commit()
-    finally:
-        engine.dispose()
-    worker.databases.seal(template.name)
-    database = worker.database(worker.databases.copy(template.name))
-    is_of_module = any(source.scope == "module" for source in sources)
-    return BuiltData(template.name, database, values, module if is_of_module else None)
-
-
-def _arguments(source: Source, values: dict[str, Any], session: Session) -> dict[str, Any]:
-    if unknown := [name for name in source.needs if name not in values]:
-        raise SetupError(
-            f"The db_data function {source.key} asks for {', '.join(unknown)}. It can have `session`, and other db_data"
-            " fixtures of the same or a longer scope."
-        )
-    asks_for_session = "session" in inspect.signature(source.build).parameters
-    return {name: values[name] for name in source.needs} | ({"session": session} if asks_for_session else {})
-
-
-def _present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
+def present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
+    """A copy of what a source returned, with rows as objects of `session`; raises SetupError for rows out of reach."""
     if _is_row(value):
         return session.merge(value, load=False)
     if isinstance(value, list | tuple | set | frozenset):
         # A NamedTuple is called with its elements one by one, other collections with all of them.
         make = getattr(value, "_make", type(value))
-        return make(_present(element, session) for element in value)
+        return make(present(element, session) for element in value)
     if isinstance(value, dict):
         copied = copy(value)
         copied.clear()
         for key, element in value.items():
-            copied[_present(key, session)] = _present(element, session)
+            copied[present(key, session)] = present(element, session)
         return copied
     return _copy_object(value, session)
 
 
 def _copy_object(value: Any, session: Session) -> Any:  # noqa: ANN401
     # What deepcopy finds here, it takes for the copies that it has made already.
-    memo = {id(member): _present(member, session) for member in _members(value)}
+    memo = {id(member): present(member, session) for member in _members(value)}
     copied = deepcopy(value, memo)
     if any(_is_row(made) and made not in session for made in memo.values()):
         raise SetupError(

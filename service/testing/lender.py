@@ -8,14 +8,14 @@ import pytest
 from service.testing.clone_engines import CloneEngines
 from service.testing.clones import Clone
 from service.testing.configuration import Project
-from service.testing.data import BuiltData, build_data, find_sources
+from service.testing.data_layers import DataLayers, Layer, module_of
 from service.testing.errors import NotUndoneError, SetupError
 from service.testing.fork_server import ForkServer
 from service.testing.keeping import keep_database
 from service.testing.lease import Lease
 from service.testing.loans import CloneLoan, Loan, RollbackLoan
 from service.testing.report import Report
-from service.testing.watch import Isolation, Watch, unwatched
+from service.testing.watch import Isolation, Watch
 from service.testing.worker import EngineFactory, Worker
 
 WATCH = pytest.StashKey[Watch]()
@@ -60,7 +60,7 @@ class Lender:
         self._loan: Loan | None = None
         self._clone: Clone | None = None
         self._clone_engines: CloneEngines | None = None
-        self._data: dict[tuple[str, ...], BuiltData] = {}
+        self._data = DataLayers(self.worker, self.report)
 
     @property
     def has_begun(self) -> bool:
@@ -77,7 +77,7 @@ class Lender:
         """Prepare a database for the test; raises SetupError."""
         watch = item.stash[WATCH]
         worker = self.worker()
-        data = self._find_data(item, make_engine)
+        data = self._data.find(item, make_engine)
         if watch.level is Isolation.CLONE:
             self._loan = self._lend_clone(worker, data, make_engine)
             return self._loan
@@ -86,13 +86,13 @@ class Lender:
                 f'{item.nodeid} is marked db(isolation="none") and asks for a fixture that needs a database.'
                 " Remove the marker, or the fixture."
             )
-        database = data.database if data else worker.base
+        database = self._data.database(data) if data else worker.base
         with self.report.measured("rollback: begin"):
             loan = RollbackLoan(worker, database, data.values if data else {}, worker.shared(make_engine, database))
             loan.join(watch)
         return loan
 
-    def _lend_clone(self, worker: Worker, data: BuiltData | None, make_engine: EngineFactory) -> CloneLoan:
+    def _lend_clone(self, worker: Worker, data: Layer | None, make_engine: EngineFactory) -> CloneLoan:
         with self.report.measured("clone: acquire"):
             clone = Clone(worker.databases.copy(data.template), None) if data else worker.stock.take()
         self._clone = None if data else clone
@@ -130,10 +130,8 @@ class Lender:
         """Have the database of rollback tests made anew."""
         if loan.database == loan.worker.base:
             loan.worker.replace_base()
-            return
-        for key, data in list(self._data.items()):
-            if data.database == loan.database:
-                self._forget(key)
+        else:
+            self._data.replace(loan.database)
 
     def keep(self, item: pytest.Item) -> str | None:
         """Keep the database of a clone test that has failed; return how to open it."""
@@ -143,35 +141,13 @@ class Lender:
         self._clone = None
         return keep_database(self.worker(), self._loan.database, item)
 
-    def _find_data(self, item: pytest.Item, make_engine: EngineFactory) -> BuiltData | None:
-        if not (sources := find_sources(item)):
-            return None
-        module = item.nodeid.partition("::")[0]
-        key = tuple(f"{source.key} {module if source.scope == 'module' else ''}" for source in sources)
-        if key not in self._data:
-            with self.report.measured("db_data: build"), unwatched():
-                self._data[key] = build_data(self.worker(), sources, make_engine, module)
-        return self._data[key]
-
     def finish(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Give back what the test had, when nothing of the test runs any more; its module's data after the last."""
         clone, self._clone = self._clone, None
         if clone is not None:
             self.worker().stock.give_back(clone)
-        self._leave_module(item, nextitem)
-
-    def _leave_module(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        module = item.nodeid.partition("::")[0]
-        if not self._data or (nextitem and nextitem.nodeid.partition("::")[0] == module):
-            return
-        for key, data in list(self._data.items()):
-            if data.module == module:
-                self._forget(key)
-
-    def _forget(self, key: tuple[str, ...]) -> None:
-        data = self._data.pop(key)
-        self.worker().forget(data.database)
-        self.worker().stock.discard(data.template)
+        if not nextitem or module_of(nextitem) != module_of(item):
+            self._data.leave(module_of(item))
 
     def close(self) -> None:
         """Let everything go."""

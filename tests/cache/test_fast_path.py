@@ -55,17 +55,20 @@ def test_a_hit_needs_no_thread(start_client: StartClient, engine: Engine) -> Non
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    with ThreadPoolExecutor() as executor, engine.connect() as locker, engine.connect() as watcher:
-        locker.execute(text("LOCK TABLE item"))
-        slow = executor.submit(client.get, "/items/?limit=1")
-        wait_until(lambda: watcher.execute(waiting).scalar_one() == 1, seconds=5)
 
-        answer = client.get("/items/1")
+    def is_hit_while_the_thread_waits() -> bool:
+        with ThreadPoolExecutor() as executor, engine.connect() as locker, engine.connect() as watcher:
+            locker.execute(text("LOCK TABLE item"))
+            slow = executor.submit(client.get, "/items/?limit=1")
+            wait_until(lambda: watcher.execute(waiting).scalar_one() == 1, seconds=5)
 
-        assert answer.headers["cache-status"] == "service; hit"
-        assert not slow.done()
-        locker.rollback()
-        assert slow.result().status_code == 200
+            assert client.get("/items/1").headers["cache-status"] == "service; hit"
+            still_waits = not slow.done()
+            locker.rollback()
+            return still_waits and slow.result().status_code == 200
+
+    # The thread waits no longer than 1.9 s, which a busy machine may take for all this.
+    assert any(is_hit_while_the_thread_waits() for _ in range(3))
 
 
 def test_an_answer_that_is_an_error_belongs_to_its_own_key(start_client: StartClient, own_redis: RedisServer) -> None:

@@ -17,10 +17,10 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     seen: list[list[str]] = []
     for arguments in (["-n0"], ["-n2"]):
         result = run_bookshop(*arguments, tests=["test_data.py"], env=given.environment)
-        result.assert_outcomes(passed=16)
+        result.assert_outcomes(passed=18)
         if not seen:
             built = Counter(line for line in notes.read_text().splitlines() if line.startswith("built"))
-            assert built["built shelf"] == 1
+            assert built == {"built poets": 1, "built shelf": 1}
         seen.append(rows(notes))
         notes.unlink()
 
@@ -30,17 +30,146 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     assert len(set(seen[0])) == 9
 
 
+def test_data_of_the_run_is_built_once_for_all_modules_and_their_data(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    test = """
+        from service.testing.data import db_data
+        from test_bookshop_data import poets
+        from shop_factories import BookFactory
+
+        @db_data()
+        def book(poets):
+            return BookFactory(author=poets[1])
+
+        def test_it(book, poets):
+            assert book.author is poets[1]
+
+        def test_less(poets, client):
+            assert client.get("/books").json() == []
+        """
+    bookshop.makepyfile(test_one=test, test_two=test)
+
+    result = run_bookshop("-n0", "test_one.py", "test_two.py", tests=["test_data.py"], env=given.environment)
+
+    result.assert_outcomes(passed=4)
+    assert (bookshop.path / "notes").read_text().splitlines() == ["built poets"]
+
+
+def test_of_data_no_database_is_left_but_what_another_module_may_ask_for(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        lasting="""
+        import pytest
+        from sqlalchemy import text
+        from sqlalchemy.exc import DBAPIError
+        from service.testing.data import db_data
+        from shop_factories import AuthorFactory
+        from tests.waiting import wait_until
+
+        @db_data(scope="session")
+        def author(session):
+            # What a test at this level would be told of, and this is none.
+            with pytest.raises(DBAPIError, match="inside a transaction"):
+                session.execute(text("VACUUM"))
+            session.rollback()
+            return AuthorFactory()
+
+        OPEN_AND_SEALED = text(
+            "SELECT count(*) FILTER (WHERE datallowconn), count(*) FILTER (WHERE NOT datallowconn)"
+            " FROM pg_database WHERE starts_with(datname, substring(current_database() FROM '.*_'))"
+        )
+
+        def await_databases(session, *expected):
+            wait_until(lambda: session.execute(OPEN_AND_SEALED).one() == expected, seconds=10)
+        """,
+        test_one="""
+        from lasting import await_databases
+
+        def test_begin(session):
+            await_databases(session, 1, 0)
+        """,
+        test_two="""
+        import psycopg
+        import pytest
+        from lasting import author, await_databases
+        from service.testing.data import db_data
+        from shop_factories import BookFactory
+
+        @db_data()
+        def book(author):
+            return BookFactory(author=author)
+
+        @db_data()
+        def broken(book):
+            raise RuntimeError("this is never built")
+
+        def test_that_writes_past_the_session(book, worker_database):
+            with psycopg.connect(worker_database.dsn) as connection:
+                connection.execute("INSERT INTO book (title, author_id) VALUES ('Left', 1)")
+
+        @pytest.mark.parametrize("again", range(2))
+        def test_book(book, client, session, again):
+            assert client.get("/books").json() == [book.title]
+            await_databases(session, 2, 2)
+
+        def test_broken(broken):
+            pass
+
+        def test_after_that(author, session):
+            await_databases(session, 3, 2)
+        """,
+        test_zoo="""
+        from lasting import author, await_databases
+
+        def test_end(author, session):
+            await_databases(session, 2, 1)
+        """,
+    )
+
+    result = run_bookshop("-n0", "-pno:randomly", env=given.environment)
+
+    result.assert_outcomes(passed=6, errors=1)
+
+
+def test_data_of_the_run_cannot_ask_for_that_of_a_module(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        from service.testing.data import db_data
+
+        @db_data(scope="module")
+        def short(session):
+            pass
+
+        @db_data(scope="session")
+        def lasting(short):
+            pass
+
+        def test_it(lasting):
+            pass
+        """
+    )
+
+    result = run_bookshop("-n0", env=given.environment)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*asks for short. It can have *fixtures of the same or a longer scope*"])
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("workers", [8, 32])
 def test_data_is_the_same_at_many_workers(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, workers: int
 ) -> None:
     notes = bookshop.path / "notes"
-    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=16)
+    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=18)
     alone = rows(notes)
     notes.unlink()
 
-    run_bookshop(f"-n{workers}").assert_outcomes(passed=16)
+    run_bookshop(f"-n{workers}").assert_outcomes(passed=18)
 
     assert rows(notes) == alone
 

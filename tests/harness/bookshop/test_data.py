@@ -11,9 +11,13 @@ from typing import NamedTuple
 
 import pytest
 from service.testing.data import db_data
+from sqlmodel import select
 
 from bookshop import Author, Book
 from shop_factories import AuthorFactory, BookFactory
+
+# How many authors the migrations make.
+ANONYMOUS = 1
 
 
 def note(line):
@@ -32,6 +36,12 @@ def poets(session):
 def shelf(poets):
     note("built shelf")
     return {"books": [BookFactory(author=poet) for poet in poets], "label": ["poetry"]}
+
+
+@db_data()
+def renamed(poets):
+    poets[0].name = "Renamed"
+    return poets[0]
 
 
 class Work(NamedTuple):
@@ -78,6 +88,15 @@ def test_data_is_there_in_a_clone(shelf, client, _again):
 
 def test_data_that_a_test_does_not_ask_for_is_not_there(poets, client):
     assert client.get("/books").json() == []
+
+
+def test_data_is_as_the_last_that_was_built_on_it_left_it(renamed, poets, session):
+    assert poets[0] is renamed
+    assert [poet.name for poet in poets] == list(session.exec(select(Author.name).order_by(Author.id)))[ANONYMOUS:]
+
+
+def test_data_is_as_it_was_for_who_asks_for_nothing_more(poets, session):
+    assert "Renamed" not in {poet.name for poet in poets} | set(session.exec(select(Author.name)))
 
 
 @pytest.mark.parametrize("_again", range(2))

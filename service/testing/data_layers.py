@@ -1,0 +1,108 @@
+"""The databases behind `db_data`: a layer for each source on what it stands on, built once and then only copied.
+
+Tests that ask for more of the same data share its lowest layers; so what a source of scope "session" stores is built
+once, whatever the modules put on top of it. No test sees a layer that it has not asked for.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from service.testing.data import Source, find_sources, present
+from service.testing.errors import SetupError
+from service.testing.report import Report
+from service.testing.seeding import Destination, seed, storing
+from service.testing.watch import unwatched
+from service.testing.worker import Database, EngineFactory, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A sealed database with the data of some sources, what they returned, and the module whose tests alone need it."""
+
+    template: str
+    values: Mapping[str, Any]
+    module: str | None
+
+
+class DataLayers:
+    """The layers of one worker."""
+
+    def __init__(self, worker: Callable[[], Worker], report: Report) -> None:
+        self._worker = worker
+        self._report = report
+        self._layers: dict[tuple[str, ...], Layer] = {}
+        self._databases: dict[str, Database] = {}
+
+    def find(self, item: pytest.Item, make_engine: EngineFactory) -> Layer | None:
+        """The layer with all the data that a test asks for, None if it asks for none; raises SetupError."""
+        key: tuple[str, ...] = ()
+        layer: Layer | None = None
+        for source in find_sources(item):
+            key += (source.key,)
+            if key not in self._layers:
+                with self._report.measured("db_data: build"), unwatched():
+                    self._layers[key] = self._build(source, layer, make_engine, module_of(item))
+            layer = self._layers[key]
+        return layer
+
+    def _build(self, source: Source, below: Layer | None, make_engine: EngineFactory, module: str) -> Layer:
+        worker = self._worker()
+        name = worker.databases.copy(below.template if below else None)
+        engine = make_engine(worker.database(name).url)
+        try:
+            with Session(engine, expire_on_commit=False) as session:
+                lower = below.values if below else {}
+                values = {key: present(value, session) for key, value in lower.items()}
+                seed(source.key)
+                with storing(Destination(lambda: session, commits=False)):
+                    values[source.name] = source.build(**_arguments(source, values, session))
+                session.commit()
+        except BaseException:
+            worker.stock.discard(name)
+            raise
+        finally:
+            engine.dispose()
+        worker.databases.seal(name)
+        return Layer(name, values, module if source.scope == "module" else None)
+
+    def database(self, layer: Layer) -> Database:
+        """The copy of a layer that rollback tests use."""
+        if layer.template not in self._databases:
+            worker = self._worker()
+            self._databases[layer.template] = worker.database(worker.databases.copy(layer.template))
+        return self._databases[layer.template]
+
+    def replace(self, database: Database) -> None:
+        """Have that copy made anew: a test has left something in it."""
+        for template, copied in list(self._databases.items()):
+            if copied == database:
+                self._worker().forget(self._databases.pop(template))
+
+    def leave(self, module: str) -> None:
+        """Drop what only the tests of a module could ask for."""
+        for key, layer in list(self._layers.items()):
+            if layer.module == module:
+                del self._layers[key]
+                if database := self._databases.pop(layer.template, None):
+                    self._worker().forget(database)
+                self._worker().stock.discard(layer.template)
+
+
+def module_of(item: pytest.Item) -> str:
+    """The module of a test, as its node id has it."""
+    return item.nodeid.partition("::")[0]
+
+
+def _arguments(source: Source, values: dict[str, Any], session: Session) -> dict[str, Any]:
+    if unknown := [name for name in source.needs if name not in values]:
+        raise SetupError(
+            f"The db_data function {source.key} asks for {', '.join(unknown)}. It can have `session`, and other db_data"
+            " fixtures of the same or a longer scope."
+        )
+    asks_for_session = "session" in inspect.signature(source.build).parameters
+    return {name: values[name] for name in source.needs} | ({"session": session} if asks_for_session else {})
