@@ -10,7 +10,13 @@ from service import database
 from service.config import DatabaseSettings, Settings
 from service.testing.worker import EngineFactory
 
-pytest_plugins = ["tests.databases", "tests.api.lists", "tests.api.following", "tests.cache.fleet"]
+pytest_plugins = [
+    "tests.databases",
+    "tests.api.lists",
+    "tests.api.following",
+    "tests.cache.fleet",
+    "tests.harness.docker",
+]
 
 
 def pytest_configure() -> None:

@@ -25,7 +25,7 @@ def main() -> None:
     """Run one command; exit status 1 when it found or met a problem."""
     arguments = _parse()
     try:
-        choice = Choice.read(services="auto", allow_remote=arguments.allow_remote_services, environ=os.environ)
+        choice = Choice.read(compose_file=None, allow_remote=arguments.allow_remote_services, environ=os.environ)
         sys.exit(arguments.run(choice, arguments))
     except (SetupError, EmbeddedError) as error:
         sys.exit(str(error))

@@ -3,20 +3,20 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import URL
+
 from service.testing.errors import SetupError
+from service.testing.reaper import Reaper
 
 _START_SECONDS = 120
-_STOP_SECONDS = 60
+_ADVICE = "Correct that, or leave the option out: the tests then use embedded servers."
 
 
-@contextmanager
-def up(compose_file: Path, *, name: str) -> Iterator[tuple[str, str]]:
-    """The URLs of the services `postgres` and `redis`, up and healthy until the context ends; raises SetupError.
+def up(compose_file: Path, *, name: str, reaper: Reaper) -> tuple[str, str]:
+    """The URLs of the services `postgres` and `redis`, up and healthy until the run ends; raises SetupError.
 
     `name` is the compose project, so that two runs have containers of their own.
     """
@@ -31,35 +31,42 @@ def up(compose_file: Path, *, name: str) -> Iterator[tuple[str, str]]:
             " `postgres` and `redis`, or name another one by `db_compose_file` in the pytest configuration."
         )
     command = ["docker", "compose", "-f", str(compose_file), "-p", name]
-    try:
-        _run([*command, "up", "--detach", "--wait"])
-        yield _postgres_url(command), f"redis://{_address(command, 'redis', 6379)}"
-    finally:
-        subprocess.run([*command, "down", "--volumes"], capture_output=True, timeout=_STOP_SECONDS, check=False)
-
-
-def _postgres_url(command: list[str]) -> str:
-    services: dict[str, Any] = json.loads(_run([*command, "config", "--format", "json"]))["services"]
-    environment = services["postgres"].get("environment", {})
-    user = environment.get("POSTGRES_USER", "postgres")
-    password = environment.get("POSTGRES_PASSWORD", "")
-    return f"postgresql://{user}:{password}@{_address(command, 'postgres', 5432)}/postgres"
-
-
-def _address(command: list[str], service: str, port: int) -> str:
-    return _run([*command, "port", service, str(port)]).strip().replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # replaced
-
-
-def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_START_SECONDS, check=True)
-    except subprocess.CalledProcessError as error:
-        problem = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
-    except subprocess.TimeoutExpired:
-        problem = f"no end after {_START_SECONDS} s"
-    else:
-        return done.stdout
-    raise SetupError(
-        f"--services=compose: `{' '.join(command)}` failed: {problem}. Correct that, or leave the option out: the tests"
-        " then use embedded servers."
+    services: dict[str, Any] = json.loads(_run([*command, "config", "--format", "json"], reaper))["services"]
+    if missing := {"postgres", "redis"} - services.keys():
+        raise SetupError(f"--services=compose: {compose_file} has no service {' and no '.join(missing)}. {_ADVICE}")
+    reaper.do_at_end([*command, "down", "--volumes"])
+    _run([*command, "up", "--detach", "--wait"], reaper)
+    environment = services["postgres"].get("environment") or {}
+    host, port = _address(command, "postgres", 5432, reaper).rsplit(":", 1)
+    postgres_url = URL.create(
+        "postgresql",
+        environment.get("POSTGRES_USER") or "postgres",
+        environment.get("POSTGRES_PASSWORD"),
+        host,
+        int(port),
+        "postgres",
     )
+    redis_address = _address(command, "redis", 6379, reaper)
+    return postgres_url.render_as_string(hide_password=False), f"redis://{redis_address}"
+
+
+def _address(command: list[str], service: str, port: int, reaper: Reaper) -> str:
+    address = _run([*command, "port", service, str(port)], reaper).strip()
+    return address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # replaced
+
+
+def _run(command: list[str], reaper: Reaper) -> str:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # Or it would go on to start containers while the reaper stops them.
+        reaper.watch(process.pid)
+        output = ""
+        try:
+            output, errors = process.communicate(timeout=_START_SECONDS)
+        except subprocess.TimeoutExpired:
+            errors = f"no end after {_START_SECONDS} s"
+        finally:
+            process.kill()
+    if process.returncode == 0:
+        return output
+    problem = " ".join(errors.split()) or f"exit status {process.returncode}"
+    raise SetupError(f"--services=compose: `{' '.join(command)}` failed: {problem}. {_ADVICE}")

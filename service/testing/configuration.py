@@ -24,7 +24,6 @@ class Project:
     app_factory: str | None
     session_factory: str
     environment: dict[str, str]
-    compose_file: Path
 
     def fill_environment(self, *, database_url: str, redis_url: str) -> dict[str, str]:
         """The environment variables that tell the application where its servers are."""
@@ -79,7 +78,6 @@ def read_project(config: pytest.Config) -> Project:
         app_factory=config.getini("db_app_factory") or None,
         session_factory=config.getini("db_session_factory"),
         environment=dict(map(_parse_variable, config.getini("db_environment"))),
-        compose_file=config.rootpath / config.getini("db_compose_file"),
     )
 
 

@@ -48,8 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     try:
         project = config.stash[PROJECT] = read_project(config)
+        uses_compose = config.getoption("--services") == "compose"
         config.stash[CHOICE] = Choice.read(
-            services=config.getoption("--services"),
+            compose_file=config.rootpath / config.getini("db_compose_file") if uses_compose else None,
             allow_remote=config.getoption("--allow-remote-services"),
             environ=os.environ,
         )

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, cast
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from service.testing.ownership import Owner
 
 _FAREWELL_SECONDS = 15
+_COMMAND_SECONDS = 60
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from service.testing.reaper import main; main()"
 
 
 class Reaper:
-    """The run's end of the pipe. Without `admin_url` the databases are not the reaper's to remove."""
+    """The run's end of the pipe. It starts with nothing to do."""
 
-    def __init__(self, owner: "Owner", admin_url: str | None) -> None:
+    def __init__(self, owner: "Owner") -> None:
         self._process = subprocess.Popen(
             # The parent's path, because the packages may come from anywhere; -I, because nothing else may.
             [sys.executable, "-I", "-c", _START, json.dumps(sys.path)],
@@ -34,11 +35,19 @@ class Reaper:
             start_new_session=True,  # the terminal's Ctrl-C is for the run to act on
         )
         self._pipe = cast("IO[bytes]", self._process.stdin)
-        self._tell({"owner": asdict(owner), "admin_url": admin_url})
+        self._tell({"owner": asdict(owner)})
 
-    def watch(self, worker: int) -> None:
-        """Have the process `worker` killed when the run is: pytest-xdist's workers would go on for seconds."""
-        self._tell({"worker": worker})
+    def clean(self, admin_url: str) -> None:
+        """Have what dead runs have left on this server removed now, and this run's databases at its end."""
+        self._tell({"admin_url": admin_url})
+
+    def watch(self, process: int) -> None:
+        """Have a process killed if the run is: pytest-xdist's workers would go on for seconds."""
+        self._tell({"process": process})
+
+    def do_at_end(self, command: list[str]) -> None:
+        """Have a command carried out at the end of the run, however it ends."""
+        self._tell({"command": command})
 
     def finish(self) -> None:
         """Have everything removed, and wait for that."""
@@ -57,30 +66,33 @@ class Reaper:
 
 
 def main() -> None:
-    """Read who the run is, wait for its end, and remove what it has made."""
-    order = json.loads(sys.stdin.readline())
-    if order["admin_url"] is None:
-        _end_workers()
-        return
+    """Do as the run says until it ends; then remove what it has made, and kill its processes unless it is done."""
+    owner: dict[str, str] = {}
+    processes: list[int] = []
+    with ExitStack() as at_end:
+        for line in sys.stdin:
+            match json.loads(line):
+                case {"owner": owner}:
+                    pass
+                case {"admin_url": url}:
+                    _clean(url, owner, at_end)
+                case {"command": command}:
+                    at_end.callback(subprocess.run, command, timeout=_COMMAND_SECONDS, check=False)
+                case {"process": process}:
+                    # A descriptor means this very process, even when its number is given to another.
+                    with suppress(ProcessLookupError, AttributeError):  # the latter where there are none: not on Linux
+                        processes.append(os.pidfd_open(process))
+                case {"done": True}:
+                    processes.clear()
+        for process in processes:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+
+
+def _clean(admin_url: str, owner: dict[str, str], at_end: ExitStack) -> None:
     # A run on embedded servers does without these imports.
     from service.testing.ownership import Owner  # noqa: PLC0415
     from service.testing.sweeping import attempt, remove_run, sweep  # noqa: PLC0415
 
-    attempt(order["admin_url"], sweep)
-    _end_workers()
-    attempt(order["admin_url"], lambda admin: remove_run(admin, Owner(**order["owner"])))
-
-
-def _end_workers() -> None:
-    """Wait for the end of the run; kill its workers unless it says that it is done with them."""
-    workers = []
-    for line in sys.stdin:
-        message = json.loads(line)
-        if "done" in message:
-            return
-        # A descriptor means this very process, even when its number is given to another.
-        with suppress(ProcessLookupError, AttributeError):  # the latter where there are none: not on Linux
-            workers.append(os.pidfd_open(message["worker"]))
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(worker, signal.SIGKILL)
+    at_end.callback(attempt, admin_url, lambda admin: remove_run(admin, Owner(**owner)))
+    attempt(admin_url, sweep)

@@ -47,10 +47,12 @@ class Run:
     def _begin(self, workers: int) -> Lease:
         # It brings Alembic, which takes as long to import as the servers to start: side by side, then.
         Thread(target=import_module, args=["service.testing.templates"], daemon=True).start()
-        started = servers.start(self._choice, self._project, run=self._id, workers=workers, undo=self._undo)
         owner = self.owner(CONTROLLER)
-        self._reaper = Reaper(owner, started.admin_url if started.bin_directory is None else None)
+        self._reaper = Reaper(owner)
         self._undo.callback(self._reaper.finish)
+        started = servers.start(self._choice, owner, workers=workers, undo=self._undo, reaper=self._reaper)
+        if started.outlive_the_run:
+            self._reaper.clean(started.admin_url)
         self._admin = self._undo.enter_context(connect_admin(started.admin_url, owner))
         claim(self._admin, owner)
         from service.testing.templates import ensure_template  # noqa: PLC0415

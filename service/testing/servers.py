@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from service.embedded import EmbeddedError, PostgresServer
 from service.testing import compose
 from service.testing.addresses import check_postgres_url, check_redis_url, for_libpq, mask
-from service.testing.configuration import Project
 from service.testing.errors import SetupError
-from service.testing.ownership import LOCK_DATABASE
+from service.testing.ownership import LOCK_DATABASE, Owner
+from service.testing.reaper import Reaper
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  # only its name is shown
 # A worker holds two connections for itself; the rest is for the application's pool and a live server's.
@@ -30,10 +30,11 @@ class Servers:
 
     postgres_url: str
     redis_url: str | None
-    # Of an embedded server: psql, pg_dump and the others. None when the server outlives the run.
+    # Of an embedded server: psql, pg_dump and the others, and where it has its files.
     bin_directory: str | None
-    # Where that has its files.
     directory: str | None
+    # Whether PostgreSQL does: its databases are to be removed, then.
+    outlive_the_run: bool
 
     @property
     def are_in_memory(self) -> bool:
@@ -57,24 +58,24 @@ class Servers:
 class Choice:
     """What the environment and the command line ask for."""
 
-    services: Literal["auto", "compose"]
+    compose_file: Path | None
     allow_remote: bool
     database_url: str | None
     redis_url: str | None
 
     @classmethod
-    def read(cls, *, services: Literal["auto", "compose"], allow_remote: bool, environ: Mapping[str, str]) -> "Choice":
+    def read(cls, *, compose_file: Path | None, allow_remote: bool, environ: Mapping[str, str]) -> "Choice":
         """Check what was asked for, before anything is started; raises SetupError."""
         database_url, redis_url = environ.get("TEST_DATABASE_URL"), environ.get("TEST_REDIS_URL")
         # The environment may lead away from an embedded server too.
         check_postgres_url("TEST_DATABASE_URL", database_url or "postgresql://localhost", allow_remote=allow_remote)
         if redis_url:
             check_redis_url("TEST_REDIS_URL", redis_url, allow_remote=allow_remote)
-        return cls(services=services, allow_remote=allow_remote, database_url=database_url, redis_url=redis_url)
+        return cls(compose_file=compose_file, allow_remote=allow_remote, database_url=database_url, redis_url=redis_url)
 
     def describe(self) -> tuple[str, str]:
         """One phrase each on PostgreSQL and Redis: which one, and why."""
-        if self.services == "compose":
+        if self.compose_file:
             return "docker compose (--services=compose)", "docker compose (--services=compose)"
         return (
             f"{mask(self.database_url)} (TEST_DATABASE_URL)"
@@ -86,11 +87,12 @@ class Choice:
         )
 
 
-def start(choice: Choice, project: Project, *, run: str, workers: int, undo: ExitStack) -> Servers:
-    """Start what has to be started, to be stopped by `undo`; raises SetupError."""
+def start(choice: Choice, owner: Owner, *, workers: int, undo: ExitStack, reaper: Reaper) -> Servers:
+    """Start what has to be started, to be stopped by `undo` or `reaper`; raises SetupError."""
     postgres_url, redis_url = choice.database_url, choice.redis_url
-    if choice.services == "compose":
-        postgres_url, redis_url = undo.enter_context(compose.up(project.compose_file, name=f"t_{project.name}_{run}"))
+    if choice.compose_file:
+        name = owner.run_prefix.rstrip("_")
+        postgres_url, redis_url = compose.up(choice.compose_file, name=name, reaper=reaper)
     bin_directory = directory = None
     if postgres_url is None:
         connections = _CONNECTIONS_OF_RUN + _CONNECTIONS_PER_WORKER * max(workers, 1)
@@ -103,6 +105,7 @@ def start(choice: Choice, project: Project, *, run: str, workers: int, undo: Exi
         redis_url=redis_url,
         bin_directory=bin_directory,
         directory=directory,
+        outlive_the_run=bin_directory is None and choice.compose_file is None,
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from service.testing.fork_server import ForkedProcess, ForkServer
 from service.testing.ownership import Owner, create_database
 from tests.harness.conftest import NEEDS_DATABASE, Everything, GivenServers, RunBookshop
+from tests.harness.docker import Docker
 from tests.waiting import wait_until
 
 StartRun = Callable[..., ForkedProcess | subprocess.Popen[bytes]]
@@ -149,6 +150,33 @@ def test_a_killed_run_leaves_nothing_of_embedded_servers(start_run: StartRun, bo
 
     wait_until(lambda: not any(map(is_running, family)), seconds=GONE_SECONDS)
     assert not any(directory.exists() for directory in directories)
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_killed_run_takes_compose_down(
+    start_run: StartRun, bookshop: pytest.Pytester, docker: Docker, workers: str
+) -> None:
+    run = start_run(workers, "--services=compose")
+    wait_for_tests(bookshop, 2)
+
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+
+    wait_until(lambda: "down --volumes" in docker.asked(), seconds=GONE_SECONDS)
+
+
+def test_a_run_that_is_killed_while_compose_goes_up_ends_that_first(start_run: StartRun, docker: Docker) -> None:
+    docker.on_up("exec cat going-up")
+    os.mkfifo(docker.directory / "going-up")
+    run = start_run("-n0", "--services=compose")
+    with (docker.directory / "going-up").open("wb", buffering=0) as feed:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+
+        wait_until(lambda: "down --volumes" in docker.asked(), seconds=GONE_SECONDS)
+
+        with pytest.raises(BrokenPipeError):
+            feed.write(b"too late")
 
 
 def test_a_killed_worker_is_replaced_and_what_it_had_is_removed(

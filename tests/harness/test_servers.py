@@ -1,14 +1,11 @@
 """Which servers are used, and what is said when they cannot be."""
 
-import os
 import socket
-import stat
 import struct
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -229,42 +226,3 @@ def test_memory_is_used_where_there_is_room(run_bookshop: RunBookshop, bookshop:
     bookshop.makepyfile(NEEDS_DATABASE)
 
     run_bookshop("-n0").stdout.re_match_lines([r"postgresql files: /dev/shm/item-service-\w+"])
-
-
-def test_compose_without_docker(
-    run_bookshop: RunBookshop, bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch
-) -> None:
-    bookshop.makepyfile(NEEDS_DATABASE)
-    inner_environment.setenv("PATH", str(bookshop.mkdir("empty")))
-
-    assert_refused(run_bookshop("-n0", "--services=compose"), "needs docker, and there is no program of that name")
-
-
-@pytest.fixture
-def docker(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> Path:
-    """A `docker` that answers as docker compose does, and notes what it was asked."""
-    folder = bookshop.mkdir("bin")
-    program = folder / "docker"
-    program.write_text(
-        "#!/bin/sh\n"
-        'echo "$*" >> docker.log\n'
-        'case "$*" in\n'
-        '*config*) echo \'{"services": {"postgres": {"environment": {"POSTGRES_USER": "postgres"}}}}\' ;;\n'
-        '*"up --detach"*) [ ! -e broken ] || { echo "no such image" >&2; exit 1; } ;;\n'
-        "esac\n"
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    inner_environment.setenv("PATH", str(folder), prepend=os.pathsep)
-    bookshop.mkdir("compose").joinpath("compose.test.yaml").write_text("services: {}")
-    return program
-
-
-@pytest.mark.usefixtures("docker")
-def test_compose_that_fails_says_how_and_takes_everything_down(
-    run_bookshop: RunBookshop, bookshop: pytest.Pytester
-) -> None:
-    bookshop.makepyfile(NEEDS_DATABASE)
-    (bookshop.path / "broken").touch()
-
-    assert_refused(run_bookshop("-n0", "--services=compose"), "no such image")
-    assert "down --volumes" in (bookshop.path / "docker.log").read_text().splitlines()[-1]

@@ -64,7 +64,6 @@ def project(tmp_path: Path) -> Project:
         app_factory=None,
         session_factory="",
         environment={},
-        compose_file=tmp_path / "none",
     )
 
 
@@ -84,7 +83,7 @@ def admin(given: GivenServers) -> Iterator[Admin]:
 def make_template(given: GivenServers, project: Project) -> MakeTemplate:
     """What each run does at its beginning."""
     url = given.postgres.url()
-    servers = Servers(postgres_url=url, redis_url=None, bin_directory=None, directory=None)
+    servers = Servers(postgres_url=url, redis_url=None, bin_directory=None, directory=None, outlive_the_run=True)
 
     def make() -> Template:
         with connect_admin(url) as admin:

@@ -1,0 +1,75 @@
+"""--services=compose."""
+
+import pytest
+
+from service.testing import compose
+from tests.harness.conftest import NEEDS_DATABASE, RunBookshop, assert_refused
+from tests.harness.docker import Docker
+
+
+def test_without_docker_it_is_told(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    inner_environment.setenv("PATH", str(bookshop.mkdir("empty")))
+
+    assert_refused(run_bookshop("-n0", "--services=compose"), "needs docker, and there is no program of that name")
+
+
+def test_without_the_file_it_is_told(run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    docker.compose_file.unlink()
+
+    assert_refused(run_bookshop("-n0", "--services=compose"), f"needs the file {docker.compose_file}")
+    assert docker.asked() == []
+
+
+def test_a_file_without_a_server_is_told(run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    docker.says({"services": {"postgres": {}}})
+
+    assert_refused(run_bookshop("-n0", "--services=compose"), f"{docker.compose_file} has no service redis")
+    assert docker.asked() == ["config --format json"]
+
+
+def test_what_docker_says_is_told_and_everything_is_taken_down(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    docker.on_up("echo no such image >&2; exit 1")
+
+    assert_refused(run_bookshop("-n0", "--services=compose"), "no such image")
+    assert docker.asked() == ["config --format json", "up --detach --wait", "down --volumes"]
+
+
+def test_containers_that_never_become_healthy_are_told(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bookshop.makepyfile(NEEDS_DATABASE)
+    monkeypatch.setattr(compose, "_START_SECONDS", 1)
+    docker.on_up("exec sleep 60")
+
+    assert_refused(run_bookshop("-n0", "--services=compose"), "no end after 1 s")
+    assert docker.asked()[-1] == "down --volumes"
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_its_servers_are_used_and_taken_down(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker, workers: str
+) -> None:
+    bookshop.makepyfile(
+        """
+        from sqlalchemy import text
+
+        def test_it(session, redis_client):
+            assert session.execute(text("SELECT current_user")).scalar_one() == "shopkeeper"
+        """
+    )
+
+    result = run_bookshop(workers, "--services=compose")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*docker compose (--services=compose)*"])
+    up_and_down = ["up --detach --wait", "port postgres 5432", "port redis 6379", "down --volumes"]
+    assert docker.asked() == ["config --format json", *up_and_down]
+    assert len(docker.projects()) == 1
