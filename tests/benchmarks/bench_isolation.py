@@ -7,6 +7,7 @@ before it has used. The insert is flushed and not committed on our side: Django'
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -218,6 +219,30 @@ def test_a_clone_test_among_others(kit_project: Path, django_project: Path, serv
 
 def test_clone_tests_back_to_back(kit_project: Path, django_project: Path, server: PostgresServer) -> None:
     assert measure(kit_project, django_project, server, "test_commit", ["test_it.py::test_commit"]) <= 0.5
+
+
+def test_what_isolation_itself_takes(kit_project: Path) -> None:
+    """In milliseconds, as our own report has it: pytest-django publishes no such figures."""
+    run = subprocess.run(
+        [*PYTEST, *KIT_OPTIONS, "--db-report", *one_among_twenty("test_commit")],
+        cwd=kit_project,
+        env=environment(kit_project, MEASURED="none"),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    report = {
+        what: (float(median), float(slowest))
+        for what, median, slowest in re.findall(r"^(\w+: \w+): .* p50 (.+) ms, p95 (.+) ms,", run.stdout, re.MULTILINE)
+    }
+
+    for what, (median, slowest) in report.items():
+        print(f"\n{what}: p50 {median:.2f} ms, p95 {slowest:.2f} ms")  # noqa: T201
+    acquire_median, acquire_slowest = report["clone: acquire"]
+    assert acquire_median <= 3
+    assert acquire_slowest <= 25
+    assert report["rollback: begin"][0] + report["rollback: end"][0] <= 1
 
 
 @pytest.fixture
