@@ -81,6 +81,21 @@ def test_what_lies_below_the_routers_does_not_know_the_web_framework(module: str
     assert {name.partition(".")[0] for name in imported}.isdisjoint({"fastapi", "starlette", "uvicorn"})
 
 
+@pytest.mark.parametrize(
+    ("package", "known"), [("testing", {"testing", "embedded"}), ("embedded", {"embedded"}), ("client", {"client"})]
+)
+def test_what_others_can_use_knows_nothing_of_the_service(package: str, known: set[str]) -> None:
+    modules = {
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for file in (PACKAGE / package).glob("*.py")
+        for node in nodes_of(file)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert {name for name in modules if name.startswith("service.") and name.split(".")[1] not in known} == set()
+
+
 @pytest.mark.slow
 def test_importing_the_application_does_no_io(tmp_path: Path) -> None:
     # Servers that nobody reaches, and a setting that nobody may read yet. That nothing has to be set, all tests show.
