@@ -25,11 +25,13 @@ from service.testing.queries import Query, find_call_site, shorten
 _OUR_DATABASES = re.compile(r"(t_[a-z0-9]+_[0-9a-f]+_[a-z0-9]+_[0-9]+|tpl_[0-9a-f]+)")
 _SAVEPOINT_NOISE = re.compile(r"\s*(SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)\b", re.IGNORECASE)
 _FROZEN_CLOCK = re.compile(
-    r"\b(now\s*\(|transaction_timestamp\s*\(|(current_timestamp|localtimestamp|current_date|current_time)\b)",
+    r"\b(now\s*\(|transaction_timestamp\s*\(|(current_timestamp|localtimestamp|localtime|current_date|current_time)\b)",
     re.IGNORECASE,
 )
 # What may hold the words below without meaning them.
-_QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_QUOTED = re.compile(
+    r"--[^\n]*|/\*.*?\*/|\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL
+)
 _AT_COMMIT = "NOTIFY is delivered at COMMIT"
 _NOTIFIES = re.compile(r"\bpg_notify\s*\(", re.IGNORECASE)
 _NOT_SHOWN = (

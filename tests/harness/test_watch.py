@@ -25,6 +25,9 @@ def watch() -> Watch:
         "SELECT 1; ABORT",
         "SELECT 1; ROLLBACK",
         "SELECT 1; PREPARE TRANSACTION 'one'",
+        r"SELECT '\'; ROLLBACK; SELECT ''",
+        r"SELECT E'\''; ROLLBACK; SELECT ''",
+        """SELECT 1 AS "it's"; ROLLBACK; SELECT ''""",
     ],
 )
 def test_no_statement_begins_or_ends_a_transaction(watch: Watch, statement: str) -> None:
@@ -42,6 +45,12 @@ def test_no_statement_begins_or_ends_a_transaction(watch: Watch, statement: str)
         "PREPARE one AS SELECT 1",
         "SELECT 1 AS beginning",
         "SELECT '; ROLLBACK'",
+        r"SELECT E'it\'s; ROLLBACK'",
+        r"SELECT e'\\', '; ROLLBACK'",
+        """SELECT 1 AS "; ROLLBACK" """,
+        """SELECT 1 AS "a""; ROLLBACK" """,
+        "SELECT $a$; ROLLBACK $$; ROLLBACK $a$",
+        "SELECT 1 /* it's */, '; ROLLBACK'",
     ],
 )
 def test_other_statements_are_sent(watch: Watch, statement: str) -> None:
@@ -52,7 +61,15 @@ def test_other_statements_are_sent(watch: Watch, statement: str) -> None:
 
 @pytest.mark.parametrize(
     "clock",
-    ["now()", "transaction_timestamp()", "current_timestamp", "localtimestamp", "current_date", "current_time"],
+    [
+        "now()",
+        "transaction_timestamp()",
+        "current_timestamp",
+        "localtimestamp",
+        "localtime",
+        "current_date",
+        "current_time",
+    ],
 )
 def test_a_clock_that_stands_still_is_read_in_one_transaction_only(watch: Watch, clock: str) -> None:
     watch.count_transaction()
