@@ -24,14 +24,17 @@ def keep_database(worker: Worker, database: Database, item: pytest.Item) -> str:
     From an embedded server, which ends with the run, it goes to a file.
     """
     try:
-        if (programs := worker.lease.servers.bin_directory) is None:
+        servers = worker.lease.servers
+        if servers.outlive_the_run:
             worker.databases.keep(database.name, item.nodeid)
             return f"kept; open it with: psql {shlex.quote(without_password(database.dsn))}"
+        if servers.bin_directory is None:
+            return "the database was not kept: its container ends with the run; on a TEST_DATABASE_URL it would be"
         item.stash[_DISCARD] = partial(worker.stock.discard, database.name)
         # pytest keeps the temporary files of the last three runs.
         folder = item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # noqa: SLF001  # no public way
         dump = folder / f"{database.name}.sql"
-        _dump(f"{programs}/pg_dump", database, dump)
+        _dump(f"{servers.bin_directory}/pg_dump", database, dump)
     except (SetupError, OSError, psycopg.Error) as error:
         return f"the database was not kept: {' '.join(str(error).split())}"
     return f"kept; open it with: python -m service.testing psql {shlex.quote(str(dump))}"

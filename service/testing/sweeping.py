@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -24,10 +25,14 @@ def attempt(admin_url: str, removal: Callable[[Admin], object]) -> None:
 
 
 def find_leftovers(admin: Admin) -> list[OwnedDatabase]:
-    """The databases whose owner is dead. Of those that failing tests have kept, the newest three stay."""
+    """The databases whose owner is dead. Of those that a project's failing tests have kept, the newest three stay."""
     ours = [database for database in list_owned(admin) if _DATABASE_NAME.fullmatch(database.name)]
-    kept = [database.name for database in ours if "kept" in database.record][-_KEPT_DATABASES:]
-    return [database for database in ours if database.name not in kept and not is_alive(admin, database.record)]
+    kept: defaultdict[object, list[OwnedDatabase]] = defaultdict(list)
+    for database in ours:
+        if "kept" in database.record:
+            kept[database.record.get("project")].append(database)
+    stay = {database.name for databases in kept.values() for database in databases[-_KEPT_DATABASES:]}
+    return [database for database in ours if database.name not in stay and not is_alive(admin, database.record)]
 
 
 def sweep(admin: Admin) -> list[str]:

@@ -42,6 +42,26 @@ def test_what_docker_says_is_told_and_everything_is_taken_down(
     assert docker.asked() == ["config --format json", "up --detach --wait", "down --volumes"]
 
 
+def test_a_database_that_ends_with_its_container_is_not_called_kept(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker
+) -> None:
+    bookshop.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.db(isolation="clone")
+        def test_it(session):
+            assert False
+        """
+    )
+
+    result = run_bookshop("-n0", "--services=compose")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the database was not kept: its container ends with the run; *TEST_DATABASE_URL*"])
+    assert docker.asked()[-1] == "down --volumes"
+
+
 def test_containers_that_never_become_healthy_are_told(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, docker: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

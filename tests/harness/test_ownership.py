@@ -147,17 +147,17 @@ def test_tests_go_on_where_a_database_cannot_be_dropped(
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_the_newest_three_kept_databases_survive_a_sweep(given: GivenServers) -> None:
-    owner = Owner("bookshop", "abcdef012345", "gw0")
+def test_the_newest_three_kept_databases_of_a_project_survive_a_sweep(given: GivenServers) -> None:
+    owner, other = Owner("bookshop", "abcdef012345", "gw0"), Owner("library", "abcdef012345", "gw0")
     with connect_admin(given.postgres.url()) as admin:
-        for number in range(4):
-            record = owner.record(kept=f"test {number}")
-            create_database(admin, owner.database_name(number), record, template="template0", strategy=None)
+        for owner_of, number in [(owner, 0), (other, 0), *((owner, number) for number in range(1, 4))]:
+            record = owner_of.record(kept=f"test {number}")
+            create_database(admin, owner_of.database_name(number), record, template="template0", strategy=None)
 
         assert sweep(admin) == [owner.database_name(0)]
 
-        for number in range(1, 4):
-            admin.execute(f"DROP DATABASE {owner.database_name(number)}")
+        for kept in (other.database_name(0), *map(owner.database_name, range(1, 4))):
+            admin.execute(f"DROP DATABASE {kept}")
 
 
 @pytest.mark.usefixtures("neighbour")
