@@ -4,8 +4,9 @@ import inspect
 from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import dataclass, fields, is_dataclass
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from sqlalchemy import inspect as find_mapper
@@ -32,16 +33,26 @@ class Source:
 
     @property
     def key(self) -> str:
-        """The name that no other source has."""
+        """What it is called in messages; its random data begins from this, which is the same on every machine."""
         return f"{self.build.__module__}:{self.build.__qualname__}"
 
     @property
     def needs(self) -> list[str]:
-        """The fixtures that the function asks for, `session` left out."""
-        return [name for name in inspect.signature(self.build).parameters if name != "session"]
+        """The fixtures that the function asks for, `session` left out; parameters with a default ask for none."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return [one.name for one in parameters if one.name != "session" and one.default is one.empty]
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError for what can be no source."""
+        if self.scope not in get_args(Scope):
+            raise ValueError(f"The db_data function {self.key} has scope {self.scope!r}. Write 'module' or 'session'.")
+        if any(kind(self.build) for kind in (isgeneratorfunction, iscoroutinefunction, isasyncgenfunction)):
+            raise TypeError(f"The db_data function {self.key} yields or is async. Write one that returns its data.")
+        if self.build.__qualname__.rpartition(".")[0].rpartition(".")[2] not in {"", "<locals>"}:
+            raise TypeError(f"The db_data function {self.key} is a method. Write it as a function of the module.")
 
 
-def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
+def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module") -> Callable[..., Any]:
     """Make a fixture of a function that stores rows, run once per `scope` (and worker), in a database of its own.
 
     That is a copy of the database with the other data that a test asks for, if it does. The function may ask for
@@ -52,6 +63,7 @@ def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(build: Callable[..., Any]) -> Any:  # noqa: ANN401  # what pytest.fixture returns
         source = Source(build, scope)
+        source.check()
 
         def hand_out(**fixtures: Any) -> Any:  # noqa: ANN401  # whatever `build` returned
             loan = fixtures["_loan"]
@@ -65,7 +77,7 @@ def db_data(*, scope: Scope = "module") -> Callable[[Callable[..., Any]], Any]:
         setattr(hand_out, _ATTRIBUTE, source)
         return pytest.fixture(name=source.name)(hand_out)
 
-    return decorate
+    return decorate if build is None else decorate(build)
 
 
 def find_sources(item: pytest.Item) -> list[Source]:

@@ -35,15 +35,15 @@ class DataLayers:
     def __init__(self, worker: Callable[[], Worker], report: Report) -> None:
         self._worker = worker
         self._report = report
-        self._layers: dict[tuple[str, ...], Layer] = {}
+        self._layers: dict[tuple[Source, ...], Layer] = {}
         self._databases: dict[str, Database] = {}
 
     def find(self, item: pytest.Item, make_engine: EngineFactory) -> Layer | None:
         """The layer with all the data that a test asks for, None if it asks for none; raises SetupError."""
-        key: tuple[str, ...] = ()
+        key: tuple[Source, ...] = ()
         layer: Layer | None = None
         for source in find_sources(item):
-            key += (source.key,)
+            key += (source,)
             if key not in self._layers:
                 with self._report.measured("db_data: build"), unwatched():
                     self._layers[key] = self._build(source, layer, make_engine, module_of(item))

@@ -196,6 +196,62 @@ def test_data_that_asks_for_something_else_says_what_it_may_ask_for(
     result.stdout.fnmatch_lines(["*asks for tmp_path. It can have `session`*"])
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("@db_data(scope='function')\ndef shelf(session): pass", "has scope 'function'. Write 'module' or 'session'."),
+        ("@db_data()\ndef shelf(session): yield", "yields or is async. Write one that returns its data."),
+        ("@db_data\nasync def shelf(session): pass", "yields or is async. Write one that returns its data."),
+        ("class TestIt:\n  @db_data()\n  def shelf(self): pass", "is a method. Write it as a function of the module"),
+    ],
+)
+def test_what_can_be_no_data_is_told_when_it_is_declared(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, function: str, message: str
+) -> None:
+    bookshop.makepyfile(test_it=f"from service.testing.data import db_data\n{function}\ndef test_it(shelf): pass")
+
+    result = run_bookshop("-n0")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"*Error: The db_data function test_it:*shelf {message}*"])
+
+
+def test_data_of_two_directories_may_have_one_name(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    for title in ("Left", "Right"):
+        folder = bookshop.mkdir(title.lower())
+        (folder / "conftest.py").write_text(
+            "from service.testing.data import db_data\n"
+            "from shop_factories import BookFactory\n"
+            "@db_data(scope='session')\n"
+            f"def book(): return BookFactory(title='{title}')\n"
+        )
+        (folder / f"test_{title.lower()}.py").write_text(f"def test_it(book): assert book.title == '{title}'\n")
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=2)
+
+
+def test_data_without_parentheses_and_with_a_default(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        from service.testing.data import db_data
+        from shop_factories import BookFactory
+
+        @db_data
+        def shelf(session, size=2):
+            return BookFactory.create_batch(size)
+
+        def test_it(shelf, client):
+            assert client.get("/books").json() == [book.title for book in shelf]
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("returned", ["deque([AuthorFactory()])", "Basket()"])
 def test_rows_where_no_session_would_know_them_are_refused(
     bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers, returned: str
