@@ -1,10 +1,11 @@
 """Rows that many tests read: built once per module or run, and seen by rollback tests and clone tests alike."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
@@ -42,6 +43,11 @@ class Source:
         parameters = inspect.signature(self.build).parameters.values()
         return [one.name for one in parameters if one.name != "session" and one.default is one.empty]
 
+    @property
+    def asks_for_session(self) -> bool:
+        """Whether the function wants the session in which its rows are stored."""
+        return "session" in inspect.signature(self.build).parameters
+
     def check(self) -> None:
         """Raise TypeError or ValueError for what can be no source."""
         if self.scope not in get_args(Scope):
@@ -50,6 +56,11 @@ class Source:
             raise TypeError(f"The db_data function {self.key} yields or is async. Write one that returns its data.")
         if self.build.__qualname__.rpartition(".")[0].rpartition(".")[2] not in {"", "<locals>"}:
             raise TypeError(f"The db_data function {self.key} is a method. Write it as a function of the module.")
+
+
+# What sources have returned; and the fixtures of one name, each of which replaces those before it.
+Values = Mapping[Source, Any]
+Definitions = Sequence[pytest.FixtureDef[Any]]
 
 
 def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module") -> Callable[..., Any]:
@@ -67,7 +78,7 @@ def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module")
 
         def hand_out(**fixtures: Any) -> Any:  # noqa: ANN401  # whatever `build` returned
             loan = fixtures["_loan"]
-            return present(loan.data[source.name], loan.session)
+            return present(loan.data[source], loan.session)
 
         # pytest reads from it which fixtures there must be; the other data is built before this.
         names = dict.fromkeys(["_loan", *source.needs])
@@ -80,30 +91,70 @@ def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module")
     return decorate if build is None else decorate(build)
 
 
-def find_sources(item: pytest.Item) -> list[Source]:
-    """The data that a test asks for, each after what it is built on; that of the run before that of the module."""
+def find_sources(item: pytest.Item) -> dict[Source, dict[str, Source]]:
+    """The data that a test asks for, in the order in which it is built; with each, what it asks for, by its names.
+
+    That of the run comes before that of the module. Raises SetupError for what cannot be had.
+    """
     info = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001  # pytest has no public way
-    definitions = (info.name2fixturedefs[name][-1] for name in info.names_closure if name in info.name2fixturedefs)
-    found = [source for definition in definitions if (source := getattr(definition.func, _ATTRIBUTE, None))]
-    sources = {
-        source.name: source for source in sorted(found, key=lambda source: (source.scope == "module", source.key))
-    }
-    order: dict[str, Source] = {}
-    for source in sources.values():
-        _add_in_order(source, sources, order)
-    return list(order.values())
+    defined = {name: info.name2fixturedefs[name] for name in info.names_closure if name in info.name2fixturedefs}
+    asked_for = filter(None, (_find_source(definitions) for definitions in defined.values()))
+    order: dict[Source, dict[str, Source]] = {}
+    for source in sorted(asked_for, key=lambda source: (source.scope == "module", source.key)):
+        _add_in_order(source, defined, order, ())
+    return order
 
 
-def _add_in_order(source: Source, sources: dict[str, Source], order: dict[str, Source]) -> None:
+def _find_source(definitions: Definitions) -> Source | None:
+    """The data behind a name: the last of its fixtures, or what an ordinary one there asks for by the same name."""
+    for definition in reversed(definitions):
+        if source := _source_of(definition):
+            return source
+        if definition.argname not in definition.argnames:
+            break
+    return None
+
+
+def _source_of(definition: pytest.FixtureDef[Any]) -> Source | None:
+    return getattr(definition.func, _ATTRIBUTE, None)
+
+
+def _add_in_order(
+    source: Source,
+    defined: Mapping[str, Definitions],
+    order: dict[Source, dict[str, Source]],
+    path: tuple[Source, ...],
+) -> None:
+    if source in path:
+        raise SetupError(
+            f"The db_data function {source.key} asks for itself, if only by way of others. Break the circle."
+        )
+    needs: dict[str, Source] = {}
     for name in source.needs:
-        if name in sources and name not in order and sources[name].scope in {source.scope, "session"}:
-            _add_in_order(sources[name], sources, order)
-    order[source.name] = source
+        definitions = defined.get(name, ())
+        if name == source.name:
+            # What it replaces.
+            definitions = list(takewhile(lambda definition: _source_of(definition) is not source, definitions))
+        other = _find_source(definitions)
+        if other is not None and other.scope in {source.scope, "session"}:
+            _add_in_order(other, defined, order, (*path, source))
+            needs[name] = other
+    if unknown := [name for name in source.needs if name not in needs]:
+        raise SetupError(
+            f"The db_data function {source.key} asks for {', '.join(unknown)}. It can have `session`, and other db_data"
+            " fixtures of the same or a longer scope."
+        )
+    order[source] = needs
 
 
 def present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
     """A copy of what a source returned, with rows as objects of `session`; raises SetupError for rows out of reach."""
     if _is_row(value):
+        if find_mapper(value).transient:
+            raise SetupError(
+                f"A db_data function has returned a {type(value).__name__} that was not stored. Add it to the session,"
+                " or make it in the tests."
+            )
         return session.merge(value, load=False)
     if isinstance(value, list | tuple | set | frozenset):
         # A NamedTuple is called with its elements one by one, other collections with all of them.

@@ -4,18 +4,15 @@ Tests that ask for more of the same data share its lowest layers; so what a sour
 once, whatever the modules put on top of it. No test sees a layer that it has not asked for.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from sqlmodel import Session
 
-from service.testing.data import Source, find_sources, present
-from service.testing.errors import SetupError
+from service.testing.data import Source, Values, find_sources, present
 from service.testing.report import Report
-from service.testing.seeding import Destination, seed, storing
+from service.testing.seeding import Destination, Sequences, read_sequences, seed, storing
 from service.testing.watch import unwatched
 from service.testing.worker import Database, EngineFactory, Worker
 
@@ -25,8 +22,13 @@ class Layer:
     """A sealed database with the data of some sources, what they returned, and the module whose tests alone need it."""
 
     template: str
-    values: Mapping[str, Any]
+    values: Values
+    sequences: Sequences
     module: str | None
+
+
+# What the migrations have made, and every database is a copy of unless told.
+_BOTTOM = Layer(template="", values={}, sequences={}, module=None)
 
 
 class DataLayers:
@@ -41,26 +43,35 @@ class DataLayers:
     def find(self, item: pytest.Item, make_engine: EngineFactory) -> Layer | None:
         """The layer with all the data that a test asks for, None if it asks for none; raises SetupError."""
         key: tuple[Source, ...] = ()
-        layer: Layer | None = None
-        for source in find_sources(item):
+        layer = _BOTTOM
+        for source, needs in find_sources(item).items():
             key += (source,)
             if key not in self._layers:
                 with self._report.measured("db_data: build"), unwatched():
-                    self._layers[key] = self._build(source, layer, make_engine, module_of(item))
+                    self._layers[key] = self._build(source, needs, layer, make_engine, module_of(item))
             layer = self._layers[key]
+        if not key:
+            return None
+        # Building may have drawn random data; and what is there already has the first numbers.
+        seed(item.nodeid, layer.sequences)
         return layer
 
-    def _build(self, source: Source, below: Layer | None, make_engine: EngineFactory, module: str) -> Layer:
+    def _build(
+        self, source: Source, needs: dict[str, Source], below: Layer, make_engine: EngineFactory, module: str
+    ) -> Layer:
         worker = self._worker()
-        name = worker.databases.copy(below.template if below else None)
+        name = worker.databases.copy(below.template)
         engine = make_engine(worker.database(name).url)
         try:
             with Session(engine, expire_on_commit=False) as session:
-                lower = below.values if below else {}
-                values = {key: present(value, session) for key, value in lower.items()}
-                seed(source.key)
+                values = {source: present(value, session) for source, value in below.values.items()}
+                arguments = {name: values[other] for name, other in needs.items()}
+                if source.asks_for_session:
+                    arguments["session"] = session
+                seed(source.key, below.sequences)
                 with storing(Destination(lambda: session, commits=False)):
-                    values[source.name] = source.build(**_arguments(source, values, session))
+                    values[source] = source.build(**arguments)
+                sequences = read_sequences()
                 session.commit()
         except BaseException:
             worker.stock.discard(name)
@@ -68,7 +79,7 @@ class DataLayers:
         finally:
             engine.dispose()
         worker.databases.seal(name)
-        return Layer(name, values, module if source.scope == "module" else None)
+        return Layer(name, values, sequences, module if source.scope == "module" else None)
 
     def database(self, layer: Layer) -> Database:
         """The copy of a layer that rollback tests use."""
@@ -96,13 +107,3 @@ class DataLayers:
 def module_of(item: pytest.Item) -> str:
     """The module of a test, as its node id has it."""
     return item.nodeid.partition("::")[0]
-
-
-def _arguments(source: Source, values: dict[str, Any], session: Session) -> dict[str, Any]:
-    if unknown := [name for name in source.needs if name not in values]:
-        raise SetupError(
-            f"The db_data function {source.key} asks for {', '.join(unknown)}. It can have `session`, and other db_data"
-            " fixtures of the same or a longer scope."
-        )
-    asks_for_session = "session" in inspect.signature(source.build).parameters
-    return {name: values[name] for name in source.needs} | ({"session": session} if asks_for_session else {})

@@ -1,14 +1,15 @@
 """What one test has on loan: a database at its isolation level, and what works on it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from service.testing.data import Values
 from service.testing.errors import NotUndoneError
 from service.testing.rollback import SharedConnection
 from service.testing.watch import Watch
@@ -27,7 +28,7 @@ class Loan(ABC):
     # Whether the test was told how others reach the database.
     address_is_known = False
 
-    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any]) -> None:
+    def __init__(self, worker: Worker, database: Database, data: Values) -> None:
         self.worker = worker
         self.database = database
         self.data = data
@@ -83,7 +84,7 @@ class RollbackLoan(Loan):
 
     commits = False
 
-    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any], shared: SharedConnection) -> None:
+    def __init__(self, worker: Worker, database: Database, data: Values, shared: SharedConnection) -> None:
         super().__init__(worker, database, data)
         self._transaction = shared.begin()
         self._watch: Watch | None = None
@@ -139,7 +140,7 @@ class CloneLoan(Loan):
 
     commits = True
 
-    def __init__(self, worker: Worker, database: Database, data: Mapping[str, Any], engine: Engine) -> None:
+    def __init__(self, worker: Worker, database: Database, data: Values, engine: Engine) -> None:
         super().__init__(worker, database, data)
         self._engine = engine
 

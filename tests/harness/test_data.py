@@ -17,7 +17,7 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     seen: list[list[str]] = []
     for arguments in (["-n0"], ["-n2"]):
         result = run_bookshop(*arguments, tests=["test_data.py"], env=given.environment)
-        result.assert_outcomes(passed=18)
+        result.assert_outcomes(passed=20)
         if not seen:
             built = Counter(line for line in notes.read_text().splitlines() if line.startswith("built"))
             assert built == {"built poets": 1, "built shelf": 1}
@@ -27,7 +27,7 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     assert seen[0] == seen[1]
     numbers, names = zip(*(row.split(", ")[2:] for row in seen[0] if not row.startswith("row [")), strict=True)
     assert len(set(numbers)) == len(set(names)) == 8
-    assert len(set(seen[0])) == 9
+    assert len(set(seen[0])) == 11
 
 
 def test_data_of_the_run_is_built_once_for_all_modules_and_their_data(
@@ -165,11 +165,11 @@ def test_data_is_the_same_at_many_workers(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, workers: int
 ) -> None:
     notes = bookshop.path / "notes"
-    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=18)
+    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=20)
     alone = rows(notes)
     notes.unlink()
 
-    run_bookshop(f"-n{workers}").assert_outcomes(passed=18)
+    run_bookshop(f"-n{workers}").assert_outcomes(passed=20)
 
     assert rows(notes) == alone
 
@@ -250,6 +250,76 @@ def test_data_without_parentheses_and_with_a_default(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=1)
+
+
+def test_data_can_be_given_again_further_down_from_what_it_was(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makeconftest(
+        """
+        from service.testing.data import db_data
+        from shop_factories import BookFactory
+
+        @db_data(scope="session")
+        def shelf():
+            return BookFactory.create_batch(2)
+
+        @db_data(scope="session")
+        def title(shelf):
+            return shelf[-1].title
+        """
+    )
+    for name, override in {
+        "more": "@db_data(scope='session')\ndef shelf(shelf): return [*shelf, BookFactory()]",
+        "other": "@db_data(scope='session')\ndef shelf(): return [BookFactory()]",
+        "plain": "@pytest.fixture\ndef shelf(shelf): return shelf[:1]",
+    }.items():
+        (bookshop.mkdir(name) / "conftest.py").write_text(
+            "import pytest\n"
+            "from service.testing.data import db_data\n"
+            "from shop_factories import BookFactory\n"
+            f"{override}\n"
+        )
+    for name, seen, stored in [(".", 2, 2), ("more", 3, 3), ("other", 1, 1), ("plain", 1, 2)]:
+        last = seen if name != "plain" else stored
+        (bookshop.path / name / f"test_{seen}{stored}.py").write_text(
+            "def test_it(shelf, title, client):\n"
+            f"    assert client.get('/books').json() == [f'Volume {{n}}' for n in range({stored})]\n"
+            f"    assert [book.title for book in shelf] == [f'Volume {{n}}' for n in range({seen})]\n"
+            f"    assert title == 'Volume {last - 1}'\n"
+        )
+
+    (bookshop.mkdir("nothing") / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef shelf(): return []\n")
+    (bookshop.path / "nothing" / "test_nothing.py").write_text(
+        "def test_it(shelf, client): assert client.get('/books').json() == shelf"
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=5)
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ("def one(one): pass", "asks for one. It can have `session`*"),
+        (
+            "def one(two): pass\n@db_data\ndef two(one): pass",
+            "asks for itself, if only by way of others*",
+        ),
+        ("def one(): return BookFactory.build()", "has returned a Book that was not stored. Add it to the session, *"),
+    ],
+)
+def test_what_cannot_be_built_is_told(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers, functions: str, message: str
+) -> None:
+    bookshop.makepyfile(
+        f"from service.testing.data import db_data\nfrom shop_factories import BookFactory\n@db_data\n{functions}\n"
+        "def test_it(one): pass"
+    )
+
+    result = run_bookshop("-n0", env=given.environment)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*db_data function *{message}"])
 
 
 @pytest.mark.parametrize("returned", ["deque([AuthorFactory()])", "Basket()"])

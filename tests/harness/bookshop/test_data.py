@@ -44,6 +44,10 @@ def renamed(poets):
     return poets[0]
 
 
+class ReprintFactory(BookFactory):
+    """It counts with the books that it derives from."""
+
+
 class Work(NamedTuple):
     poet: Author
     title: str
@@ -110,6 +114,12 @@ def test_data_keeps_its_shape_with_rows_of_this_tests_session(shapes, session, c
     session.commit()
 
     assert client.get("/books").json() == ["Renamed", "Volume 0"]
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_sequences_go_on_after_those_of_the_data(shelf, session, number):
+    assert [BookFactory().title, ReprintFactory().title, BookFactory().title] == ["Volume 2", "Volume 3", "Volume 4"]
+    note(f"row [{number}] {random.random()}, {AuthorFactory().name}")
 
 
 @pytest.mark.parametrize("number", range(8))
