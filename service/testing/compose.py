@@ -1,8 +1,11 @@
 """The servers of a docker compose file, for --services=compose."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +34,56 @@ def up(compose_file: Path, *, name: str, reaper: Reaper) -> tuple[str, str]:
             " `postgres` and `redis`, or name another one by `db_compose_file` in the pytest configuration."
         )
     command = ["docker", "compose", "-f", str(compose_file), "-p", name]
-    services: dict[str, Any] = json.loads(_run([*command, "config", "--format", "json"], reaper))["services"]
-    if missing := {"postgres", "redis"} - services.keys():
+    services: dict[str, Any] = json.loads(_run([*command, "config", "--format", "json"])).get("services") or {}
+    if missing := sorted({"postgres", "redis"} - services.keys()):
         raise SetupError(f"--services=compose: {compose_file} has no service {' and no '.join(missing)}. {_ADVICE}")
-    reaper.do_at_end([*command, "down", "--volumes"])
-    _run([*command, "up", "--detach", "--wait"], reaper)
+    reaper.do_at_end([*command, "down", "--volumes", "--timeout", "0"])
+    _run([*command, "up", "--detach", "--wait"], reaper.guard)
     environment = services["postgres"].get("environment") or {}
-    host, port = _address(command, "postgres", 5432, reaper).rsplit(":", 1)
+    host, port = _address(command, "postgres", 5432)
+    redis_host, redis_port = _address(command, "redis", 6379)
     postgres_url = URL.create(
         "postgresql",
-        environment.get("POSTGRES_USER") or "postgres",
-        environment.get("POSTGRES_PASSWORD"),
+        _unescape(environment.get("POSTGRES_USER") or "postgres"),
+        _unescape(environment.get("POSTGRES_PASSWORD") or ""),
         host,
-        int(port),
+        port,
         "postgres",
     )
-    redis_address = _address(command, "redis", 6379, reaper)
-    return postgres_url.render_as_string(hide_password=False), f"redis://{redis_address}"
+    redis_url = URL.create("redis", host=redis_host, port=redis_port)
+    return postgres_url.render_as_string(hide_password=False), str(redis_url)
 
 
-def _address(command: list[str], service: str, port: int, reaper: Reaper) -> str:
-    address = _run([*command, "port", service, str(port)], reaper).strip()
-    return address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # replaced
+def _unescape(value: str) -> str:
+    # As it would have to be written in a compose file.
+    return value.replace("$$", "$")
 
 
-def _run(command: list[str], reaper: Reaper) -> str:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        # Or it would go on to start containers while the reaper stops them.
-        reaper.watch(process.pid)
-        output = ""
+def _address(command: list[str], service: str, port: int) -> tuple[str, int]:
+    said = _run([*command, "port", service, str(port)]).strip()
+    host, _, published = said.rpartition(":")
+    if not host or not published.isdecimal():
+        raise SetupError(f"--services=compose: {service} publishes no port {port}; docker says {said!r}. {_ADVICE}")
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where it listens, not we
+    return everywhere.get(host.strip("[]"), host.strip("[]")), int(published)
+
+
+def _run(command: list[str], guard: Callable[[int | None], None] = lambda _: None) -> str:
+    output = ""
+    # The program that does the work is a child of `docker`: they are a group, to be killed as one.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        guard(process.pid)
         try:
             output, errors = process.communicate(timeout=_START_SECONDS)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             errors = f"no end after {_START_SECONDS} s"
         finally:
-            process.kill()
+            guard(None)
     if process.returncode == 0:
         return output
     problem = " ".join(errors.split()) or f"exit status {process.returncode}"

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 
 import pytest
 from sqlalchemy import inspect as find_mapper
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session
 
 from service.testing.errors import SetupError
@@ -41,7 +43,8 @@ class Source:
     def needs(self) -> list[str]:
         """The fixtures that the function asks for, `session` left out; parameters with a default ask for none."""
         parameters = inspect.signature(self.build).parameters.values()
-        return [one.name for one in parameters if one.name != "session" and one.default is one.empty]
+        fixtures = [one for one in parameters if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}]
+        return [one.name for one in fixtures if one.name != "session" and one.default is one.empty]
 
     @property
     def asks_for_session(self) -> bool:
@@ -63,7 +66,7 @@ Values = Mapping[Source, Any]
 Definitions = Sequence[pytest.FixtureDef[Any]]
 
 
-def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module") -> Callable[..., Any]:
+def db_data(build: Callable[..., Any] | None = None, /, *, scope: Scope = "module") -> Callable[..., Any]:
     """Make a fixture of a function that stores rows, run once per `scope` (and worker), in a database of its own.
 
     That is a copy of the database with the other data that a test asks for, if it does. The function may ask for
@@ -73,12 +76,19 @@ def db_data(build: Callable[..., Any] | None = None, *, scope: Scope = "module")
     """
 
     def decorate(build: Callable[..., Any]) -> Any:  # noqa: ANN401  # what pytest.fixture returns
+        if not callable(build):
+            raise TypeError(f"db_data was given {build!r}. Write @db_data, or @db_data(scope=...).")
         source = Source(build, scope)
         source.check()
 
         def hand_out(**fixtures: Any) -> Any:  # noqa: ANN401  # whatever `build` returned
             loan = fixtures["_loan"]
-            return present(loan.data[source], loan.session)
+            if source not in loan.data:
+                raise SetupError(
+                    f"The db_data function {source.key} was asked for while the test was running already. Name it among"
+                    " the test's arguments, or in usefixtures."
+                )
+            return loan.data[source]
 
         # pytest reads from it which fixtures there must be; the other data is built before this.
         names = dict.fromkeys(["_loan", *source.needs])
@@ -100,9 +110,10 @@ def find_sources(item: pytest.Item) -> dict[Source, dict[str, Source]]:
     defined = {name: info.name2fixturedefs[name] for name in info.names_closure if name in info.name2fixturedefs}
     asked_for = filter(None, (_find_source(definitions) for definitions in defined.values()))
     order: dict[Source, dict[str, Source]] = {}
-    for source in sorted(asked_for, key=lambda source: (source.scope == "module", source.key)):
+    for source in sorted(asked_for, key=lambda source: source.key):
         _add_in_order(source, defined, order, ())
-    return order
+    # That of the run asks for nothing of the module, so it can stand below it.
+    return dict(sorted(order.items(), key=lambda entry: entry[0].scope == "module"))
 
 
 def _find_source(definitions: Definitions) -> Source | None:
@@ -129,6 +140,8 @@ def _add_in_order(
         raise SetupError(
             f"The db_data function {source.key} asks for itself, if only by way of others. Break the circle."
         )
+    if source in order:
+        return
     needs: dict[str, Source] = {}
     for name in source.needs:
         definitions = defined.get(name, ())
@@ -147,31 +160,60 @@ def _add_in_order(
     order[source] = needs
 
 
-def present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
-    """A copy of what a source returned, with rows as objects of `session`; raises SetupError for rows out of reach."""
-    if _is_row(value):
-        if find_mapper(value).transient:
+def present_all(values: Values, session: Session) -> Values:
+    """Copies of what sources returned, with rows as objects of `session`; raises SetupError for what cannot be copied.
+
+    All at once, because to copy a row again would undo what was done to it meanwhile.
+    """
+    presented = {}
+    for source, value in values.items():
+        try:
+            presented[source] = _present(value, session)
+        except (InvalidRequestError, TypeError) as error:
             raise SetupError(
-                f"A db_data function has returned a {type(value).__name__} that was not stored. Add it to the session,"
-                " or make it in the tests."
+                f"What the db_data function {source.key} has returned cannot be copied for each test: {error}"
+            ) from error
+    for row in session.identity_map.values():
+        _own_what_can_be_changed(row)
+    return presented
+
+
+def _own_what_can_be_changed(row: Any) -> None:  # noqa: ANN401  # of any table
+    state = find_mapper(row)
+    if state.modified:
+        return
+    for column in state.mapper.column_attrs:
+        # Such as a dict of a JSON column: the session has taken the very same one over.
+        value = state.dict.get(column.key)
+        if (own := deepcopy(value)) is not value:
+            set_committed_value(row, column.key, own)
+
+
+def _present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
+    if _is_row(value):
+        state = find_mapper(value)
+        if state.transient or state.deleted or state.was_deleted:
+            raise SetupError(
+                f"A db_data function has returned a {type(value).__name__} that was"
+                f" {'not stored' if state.transient else 'deleted, if only by other data'}. Return what stays stored."
             )
         return session.merge(value, load=False)
     if isinstance(value, list | tuple | set | frozenset):
         # A NamedTuple is called with its elements one by one, other collections with all of them.
         make = getattr(value, "_make", type(value))
-        return make(present(element, session) for element in value)
+        return make(_present(element, session) for element in value)
     if isinstance(value, dict):
         copied = copy(value)
         copied.clear()
         for key, element in value.items():
-            copied[present(key, session)] = present(element, session)
+            copied[_present(key, session)] = _present(element, session)
         return copied
     return _copy_object(value, session)
 
 
 def _copy_object(value: Any, session: Session) -> Any:  # noqa: ANN401
     # What deepcopy finds here, it takes for the copies that it has made already.
-    memo = {id(member): present(member, session) for member in _members(value)}
+    memo = {id(member): _present(member, session) for member in _members(value)}
     copied = deepcopy(value, memo)
     if any(_is_row(made) and made not in session for made in memo.values()):
         raise SetupError(

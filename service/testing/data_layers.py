@@ -4,15 +4,17 @@ Tests that ask for more of the same data share its lowest layers; so what a sour
 once, whatever the modules put on top of it. No test sees a layer that it has not asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.testing.data import Source, Values, find_sources, present
+from service.testing.data import Source, Values, find_sources, present_all
 from service.testing.report import Report
-from service.testing.seeding import Destination, Sequences, read_sequences, seed, storing
+from service.testing.seeding import Destination, Sequences, go_on, read_sequences, seed, storing, untouched
 from service.testing.watch import unwatched
 from service.testing.worker import Database, EngineFactory, Worker
 
@@ -47,13 +49,13 @@ class DataLayers:
         for source, needs in find_sources(item).items():
             key += (source,)
             if key not in self._layers:
-                with self._report.measured("db_data: build"), unwatched():
+                with self._report.measured("db_data: build"), unwatched(), untouched():
                     self._layers[key] = self._build(source, needs, layer, make_engine, module_of(item))
             layer = self._layers[key]
         if not key:
             return None
-        # Building may have drawn random data; and what is there already has the first numbers.
-        seed(item.nodeid, layer.sequences)
+        # What is there already has the first numbers.
+        go_on(layer.sequences)
         return layer
 
     def _build(
@@ -61,10 +63,10 @@ class DataLayers:
     ) -> Layer:
         worker = self._worker()
         name = worker.databases.copy(below.template)
-        engine = make_engine(worker.database(name).url)
         try:
-            with Session(engine, expire_on_commit=False) as session:
-                values = {source: present(value, session) for source, value in below.values.items()}
+            engine = make_engine(worker.database(name).url)
+            with disposing(engine), Session(engine, expire_on_commit=False) as session:
+                values = dict(present_all(below.values, session))
                 arguments = {name: values[other] for name, other in needs.items()}
                 if source.asks_for_session:
                     arguments["session"] = session
@@ -73,19 +75,21 @@ class DataLayers:
                     values[source] = source.build(**arguments)
                 sequences = read_sequences()
                 session.commit()
+                with Session(engine) as test:
+                    # It fails here, once, and not in each test.
+                    present_all(values, test)
+            worker.databases.seal(name)
         except BaseException:
             worker.stock.discard(name)
             raise
-        finally:
-            engine.dispose()
-        worker.databases.seal(name)
         return Layer(name, values, sequences, module if source.scope == "module" else None)
 
     def database(self, layer: Layer) -> Database:
         """The copy of a layer that rollback tests use."""
         if layer.template not in self._databases:
             worker = self._worker()
-            self._databases[layer.template] = worker.database(worker.databases.copy(layer.template))
+            with self._report.measured("db_data: copy"):
+                self._databases[layer.template] = worker.database(worker.databases.copy(layer.template))
         return self._databases[layer.template]
 
     def replace(self, database: Database) -> None:
@@ -102,6 +106,15 @@ class DataLayers:
                 if database := self._databases.pop(layer.template, None):
                     self._worker().forget(database)
                 self._worker().stock.discard(layer.template)
+
+
+@contextmanager
+def disposing(engine: Engine) -> Iterator[None]:
+    """Let nobody be connected any more afterwards, for a database that somebody is in cannot be copied."""
+    try:
+        yield
+    finally:
+        engine.dispose()
 
 
 def module_of(item: pytest.Item) -> str:

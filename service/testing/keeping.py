@@ -28,9 +28,9 @@ def keep_database(worker: Worker, database: Database, item: pytest.Item) -> str:
         if servers.outlive_the_run:
             worker.databases.keep(database.name, item.nodeid)
             return f"kept; open it with: psql {shlex.quote(without_password(database.dsn))}"
+        item.stash[_DISCARD] = partial(worker.stock.discard, database.name)
         if servers.bin_directory is None:
             return "the database was not kept: its container ends with the run; on a TEST_DATABASE_URL it would be"
-        item.stash[_DISCARD] = partial(worker.stock.discard, database.name)
         # pytest keeps the temporary files of the last three runs.
         folder = item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # noqa: SLF001  # no public way
         dump = folder / f"{database.name}.sql"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from service.testing.data import Values
+from service.testing.data import Values, present_all
 from service.testing.errors import NotUndoneError
 from service.testing.rollback import SharedConnection
 from service.testing.watch import Watch
@@ -31,7 +31,7 @@ class Loan(ABC):
     def __init__(self, worker: Worker, database: Database, data: Values) -> None:
         self.worker = worker
         self.database = database
-        self.data = data
+        self._data = data
 
     @property
     @abstractmethod
@@ -42,6 +42,11 @@ class Loan(ABC):
     @abstractmethod
     def session(self) -> Session:
         """The test's own session."""
+
+    @cached_property
+    def data(self) -> Values:
+        """What the sources of this test's data have returned, for its session."""
+        return present_all(self._data, self.session)
 
     @abstractmethod
     def running_app(self) -> AbstractContextManager["RunningApp"]:

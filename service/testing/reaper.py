@@ -10,9 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
-from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, cast
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from service.testing.ownership import Owner
@@ -26,6 +26,7 @@ class Reaper:
     """The run's end of the pipe. It starts with nothing to do."""
 
     def __init__(self, owner: "Owner") -> None:
+        self._commands: list[list[str]] = []
         self._process = subprocess.Popen(
             # The parent's path, because the packages may come from anywhere; -I, because nothing else may.
             [sys.executable, "-I", "-c", _START, json.dumps(sys.path)],
@@ -41,58 +42,110 @@ class Reaper:
         """Have what dead runs have left on this server removed now, and this run's databases at its end."""
         self._tell({"admin_url": admin_url})
 
-    def watch(self, process: int) -> None:
-        """Have a process killed if the run is: pytest-xdist's workers would go on for seconds."""
-        self._tell({"process": process})
+    def watch(self, worker: int) -> None:
+        """Have the process `worker` killed when the run is: pytest-xdist's workers would go on for seconds."""
+        self._tell({"worker": worker})
+
+    def guard(self, group: int | None) -> None:
+        """Have a process group killed if the run is killed, from now until this is called with None."""
+        self._tell({"group": group})
 
     def do_at_end(self, command: list[str]) -> None:
         """Have a command carried out at the end of the run, however it ends."""
+        self._commands.append(command)
         self._tell({"command": command})
 
     def finish(self) -> None:
         """Have everything removed, and wait for that."""
+        self._tell({"done": True})
         with suppress(BrokenPipeError):
-            self._tell({"done": True})
             self._pipe.close()
         try:
-            self._process.wait(_FAREWELL_SECONDS)
+            self._process.wait(_FAREWELL_SECONDS + _COMMAND_SECONDS * len(self._commands))
         except subprocess.TimeoutExpired:
             # It goes on by itself. What it cannot remove is swept by the next run.
             self._process.returncode = 0
+        if self._process.returncode:
+            # Somebody has killed it.
+            for command in self._commands:
+                _carry_out(command)
 
     def _tell(self, message: dict[str, object]) -> None:
-        self._pipe.write(json.dumps(message).encode() + b"\n")
-        self._pipe.flush()
+        with suppress(BrokenPipeError):
+            self._pipe.write(json.dumps(message).encode() + b"\n")
+            self._pipe.flush()
 
 
 def main() -> None:
-    """Do as the run says until it ends; then remove what it has made, and kill its processes unless it is done."""
-    owner: dict[str, str] = {}
-    processes: list[int] = []
-    with ExitStack() as at_end:
-        for line in sys.stdin:
-            match json.loads(line):
-                case {"owner": owner}:
-                    pass
-                case {"admin_url": url}:
-                    _clean(url, owner, at_end)
-                case {"command": command}:
-                    at_end.callback(subprocess.run, command, timeout=_COMMAND_SECONDS, check=False)
-                case {"process": process}:
-                    # A descriptor means this very process, even when its number is given to another.
-                    with suppress(ProcessLookupError, AttributeError):  # the latter where there are none: not on Linux
-                        processes.append(os.pidfd_open(process))
-                case {"done": True}:
-                    processes.clear()
-        for process in processes:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(process, signal.SIGKILL)
+    """Do as the run says until it ends; then kill its processes unless it is done, and remove what it has made."""
+    orders = _Orders()
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "done" in message:
+            # Not at the end of the input: a process that a test has forked may hold it open.
+            break
+        orders.take(message)
+    else:
+        orders.kill()
+    orders.remove()
 
 
-def _clean(admin_url: str, owner: dict[str, str], at_end: ExitStack) -> None:
+@dataclass(slots=True)
+class _Orders:
+    """What the run has said so far."""
+
+    owner: dict[str, str] = field(default_factory=dict)
+    admin_url: str | None = None
+    commands: list[list[str]] = field(default_factory=list)
+    workers: list[int] = field(default_factory=list)
+    group: int | None = None
+
+    def take(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"owner": owner}:
+                self.owner = owner
+            case {"admin_url": url}:
+                self.admin_url = url
+                _sweep(url)
+            case {"command": command}:
+                self.commands.append(command)
+            case {"worker": worker}:
+                # A descriptor means this very process, even when its number is given to another.
+                with suppress(OSError, AttributeError):  # the latter where there are none: not on Linux
+                    self.workers.append(os.pidfd_open(worker))
+            case {"group": group}:
+                self.group = group
+
+    def kill(self) -> None:
+        for worker in self.workers:
+            with suppress(OSError):
+                signal.pidfd_send_signal(worker, signal.SIGKILL)
+        if self.group is not None:
+            with suppress(OSError):
+                os.killpg(self.group, signal.SIGKILL)
+
+    def remove(self) -> None:
+        if self.admin_url is not None:
+            _remove_databases(self.admin_url, self.owner)
+        for command in self.commands:
+            _carry_out(command)
+
+
+def _sweep(admin_url: str) -> None:
     # A run on embedded servers does without these imports.
-    from service.testing.ownership import Owner  # noqa: PLC0415
-    from service.testing.sweeping import attempt, remove_run, sweep  # noqa: PLC0415
+    from service.testing.sweeping import attempt, sweep  # noqa: PLC0415
 
-    at_end.callback(attempt, admin_url, lambda admin: remove_run(admin, Owner(**owner)))
-    attempt(admin_url, sweep)
+    with suppress(Exception):  # what others have left is no reason to neglect this run
+        attempt(admin_url, sweep)
+
+
+def _remove_databases(admin_url: str, owner: dict[str, str]) -> None:
+    from service.testing.ownership import Owner  # noqa: PLC0415
+    from service.testing.sweeping import attempt, remove_run  # noqa: PLC0415
+
+    attempt(admin_url, lambda admin: remove_run(admin, Owner(**owner)))
+
+
+def _carry_out(command: list[str]) -> None:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)

@@ -28,7 +28,7 @@ _destination: ContextVar[Destination | None] = ContextVar("destination", default
 factories: WeakSet[Any] = WeakSet()
 # By factory, the next number of its sequence.
 Sequences = Mapping[Any, int]
-NONE: Sequences = MappingProxyType({})
+FROM_0: Sequences = MappingProxyType({})
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def destination() -> Destination:
     return found
 
 
-def seed(subject: str, sequences: Sequences = NONE) -> None:
+def seed(subject: str, sequences: Sequences = FROM_0) -> None:
     """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' sequences from 0.
 
     Those in `sequences` go on from there.
@@ -60,13 +60,38 @@ def seed(subject: str, sequences: Sequences = NONE) -> None:
     random.seed(number)
     if factory_random := sys.modules.get("factory.random"):
         factory_random.reseed_random(number)
-    for factory in _factories_that_count():
-        factory.reset_sequence(sequences.get(factory, 0))
+    _set(sequences)
+
+
+def go_on(sequences: Sequences) -> None:
+    """Let the factories' sequences go on from there, if they are not further already."""
+    here = read_sequences()
+    _set({factory: max(number, sequences.get(factory, 0)) for factory, number in here.items()})
 
 
 def read_sequences() -> Sequences:
-    """Where the factories' sequences go on; each leaves a number out by this."""
+    """Where the factories' sequences go on. It draws these numbers: one of the others has to be called next."""
     return {factory: factory._meta.next_sequence() for factory in _factories_that_count()}  # noqa: SLF001  # its name for it
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Let random data and sequences go on afterwards as if there had been no context."""
+    state, sequences = random.getstate(), read_sequences()
+    factory_random = sys.modules.get("factory.random")
+    factory_state = factory_random.get_random_state() if factory_random else None
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if factory_random:
+            factory_random.set_random_state(factory_state)
+        _set(sequences)
+
+
+def _set(sequences: Sequences) -> None:
+    for factory in _factories_that_count():
+        factory.reset_sequence(sequences.get(factory, 0))
 
 
 def _factories_that_count() -> set[Any]:

@@ -27,10 +27,10 @@ def attempt(admin_url: str, removal: Callable[[Admin], object]) -> None:
 def find_leftovers(admin: Admin) -> list[OwnedDatabase]:
     """The databases whose owner is dead. Of those that a project's failing tests have kept, the newest three stay."""
     ours = [database for database in list_owned(admin) if _DATABASE_NAME.fullmatch(database.name)]
-    kept: defaultdict[object, list[OwnedDatabase]] = defaultdict(list)
+    kept: defaultdict[str, list[OwnedDatabase]] = defaultdict(list)
     for database in ours:
         if "kept" in database.record:
-            kept[database.record.get("project")].append(database)
+            kept[str(database.record.get("project"))].append(database)
     stay = {database.name for databases in kept.values() for database in databases[-_KEPT_DATABASES:]}
     return [database for database in ours if database.name not in stay and not is_alive(admin, database.record)]
 

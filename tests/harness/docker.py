@@ -19,6 +19,8 @@ class Docker:
 
     directory: Path
     compose_file: Path
+    postgres: PostgresServer
+    redis: RedisServer
 
     def asked(self) -> list[str]:
         """What it was asked to do, in order."""
@@ -47,12 +49,12 @@ def docker(bookshop: pytest.Pytester, inner_environment: pytest.MonkeyPatch) -> 
     folder = bookshop.mkdir("bin")
     compose_file = bookshop.mkdir("compose") / "compose.test.yaml"
     compose_file.write_text("services: {}")
-    docker = Docker(folder, compose_file)
-    docker.on_up("exit 0")
     with PostgresServer.start(port=0) as postgres, RedisServer.start(port=0) as redis_server:
+        docker = Docker(folder, compose_file, postgres, redis_server)
+        docker.on_up("exit 0")
         with psycopg.connect(postgres.url()) as connection:
             connection.execute("CREATE ROLE shopkeeper SUPERUSER LOGIN")
-        environment = {"POSTGRES_USER": "shopkeeper", "POSTGRES_PASSWORD": "p@ss/word"}
+        environment = {"POSTGRES_USER": "shopkeeper", "POSTGRES_PASSWORD": "p@ss/$$word"}
         docker.says({"services": {"postgres": {"environment": environment}, "redis": {}}})
         program = folder / "docker"
         program.write_text(

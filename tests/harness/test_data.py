@@ -17,7 +17,7 @@ def test_data_is_built_once_and_the_same_at_any_number_of_workers_in_any_order(
     seen: list[list[str]] = []
     for arguments in (["-n0"], ["-n2"]):
         result = run_bookshop(*arguments, tests=["test_data.py"], env=given.environment)
-        result.assert_outcomes(passed=20)
+        result.assert_outcomes(passed=21)
         if not seen:
             built = Counter(line for line in notes.read_text().splitlines() if line.startswith("built"))
             assert built == {"built poets": 1, "built shelf": 1}
@@ -165,11 +165,11 @@ def test_data_is_the_same_at_many_workers(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, workers: int
 ) -> None:
     notes = bookshop.path / "notes"
-    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=20)
+    run_bookshop("-n0", tests=["test_data.py"], env=given.environment).assert_outcomes(passed=21)
     alone = rows(notes)
     notes.unlink()
 
-    run_bookshop(f"-n{workers}").assert_outcomes(passed=20)
+    run_bookshop(f"-n{workers}").assert_outcomes(passed=21)
 
     assert rows(notes) == alone
 
@@ -297,6 +297,118 @@ def test_data_can_be_given_again_further_down_from_what_it_was(
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=5)
 
 
+def test_data_of_the_run_stands_below_that_of_modules_whoever_leads_to_it(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makeconftest(
+        """
+        import os
+        from pathlib import Path
+        from service.testing.data import db_data
+
+        def note(line):
+            with Path(os.environ["SHOP_NOTES"]).open("a") as notes:
+                notes.write(line + "\\n")
+
+        @db_data(scope="session")
+        def shelf():
+            note("built shelf")
+
+        @db_data
+        def alpha():
+            note("built alpha")
+        """
+    )
+    folder = bookshop.mkdir("below")
+    override = "from service.testing.data import db_data\n@db_data\ndef shelf(shelf): return 'below'"
+    (folder / "conftest.py").write_text(override)
+    for name in ("one", "two"):
+        (folder / f"test_{name}.py").write_text("def test_it(alpha, shelf): assert shelf == 'below'")
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=2)
+
+    built = (bookshop.path / "notes").read_text().splitlines()
+    assert Counter(built) == {"built shelf": 1, "built alpha": 2}
+
+
+def test_data_in_columns_that_can_be_changed_is_each_tests_own(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import json
+        import pytest
+        from service.testing.data import db_data
+        from sqlalchemy import Text
+        from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+        from sqlalchemy.orm.attributes import flag_modified
+        from sqlalchemy.types import TypeDecorator
+
+        class Json(TypeDecorator):
+            impl = Text
+            cache_ok = True
+
+            def process_bind_param(self, value, dialect):
+                return json.dumps(value)
+
+            def process_result_value(self, value, dialect):
+                return json.loads(value)
+
+        class Base(DeclarativeBase):
+            pass
+
+        class Person(Base):
+            __tablename__ = "author"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            name: Mapped[dict] = mapped_column(Json)
+
+        @db_data
+        def person(session):
+            person = Person(name={})
+            session.add(person)
+            session.flush()
+            return person
+
+        @db_data
+        def known(person):
+            person.name["as"] = "Ann"
+            flag_modified(person, "name")
+
+        @pytest.mark.parametrize("again", range(2))
+        def test_person(person, session, again):
+            assert person.name == {}
+            assert person not in session.dirty
+            person.name["as"] = "Bob"
+
+        def test_known(known, person):
+            assert person.name == {"as": "Ann"}
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=3)
+
+
+def test_data_that_is_asked_for_too_late_is_told(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        from service.testing.data import db_data
+
+        @db_data
+        def shelf(): return []
+
+        def test_it(session, request):
+            request.getfixturevalue("shelf")
+        """
+    )
+
+    result = run_bookshop("-n0", env=given.environment)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*shelf was asked for while the test was running already. Name it among*"])
+
+
 @pytest.mark.parametrize(
     ("functions", "message"),
     [
@@ -305,7 +417,12 @@ def test_data_can_be_given_again_further_down_from_what_it_was(
             "def one(two): pass\n@db_data\ndef two(one): pass",
             "asks for itself, if only by way of others*",
         ),
-        ("def one(): return BookFactory.build()", "has returned a Book that was not stored. Add it to the session, *"),
+        (
+            "def one(*a, session, **b):\n book = BookFactory()\n session.delete(book)\n return book",
+            "has returned a Book that was deleted*",
+        ),
+        ("def one(): return (n for n in [])", "cannot be copied for each test: cannot pickle*"),
+        ("def one(): return BookFactory.build()", "has returned a Book that was not stored. Return what stays stored."),
     ],
 )
 def test_what_cannot_be_built_is_told(
@@ -319,7 +436,7 @@ def test_what_cannot_be_built_is_told(
     result = run_bookshop("-n0", env=given.environment)
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*db_data function *{message}"])
+    result.stdout.fnmatch_lines([f"*db_data function*{message}"])
 
 
 @pytest.mark.parametrize("returned", ["deque([AuthorFactory()])", "Basket()"])

@@ -162,18 +162,18 @@ def test_a_killed_run_takes_compose_down(
     run.send_signal(signal.SIGKILL)
     run.wait()
 
-    wait_until(lambda: "down --volumes" in docker.asked(), seconds=GONE_SECONDS)
+    wait_until(lambda: "down --volumes --timeout 0" in docker.asked(), seconds=GONE_SECONDS)
 
 
 def test_a_run_that_is_killed_while_compose_goes_up_ends_that_first(start_run: StartRun, docker: Docker) -> None:
-    docker.on_up("exec cat going-up")
+    docker.on_up("cat going-up")
     os.mkfifo(docker.directory / "going-up")
     run = start_run("-n0", "--services=compose")
     with (docker.directory / "going-up").open("wb", buffering=0) as feed:
         run.send_signal(signal.SIGKILL)
         run.wait()
 
-        wait_until(lambda: "down --volumes" in docker.asked(), seconds=GONE_SECONDS)
+        wait_until(lambda: "down --volumes --timeout 0" in docker.asked(), seconds=GONE_SECONDS)
 
         with pytest.raises(BrokenPipeError):
             feed.write(b"too late")

@@ -99,6 +99,22 @@ def test_data_is_as_the_last_that_was_built_on_it_left_it(renamed, poets, sessio
     assert [poet.name for poet in poets] == list(session.exec(select(Author.name).order_by(Author.id)))[ANONYMOUS:]
 
 
+@pytest.fixture
+def drawn():
+    return random.random()
+
+
+@pytest.fixture
+def famous(poets):
+    poets[0].name = "Famous"
+
+
+def test_data_does_not_disturb_what_was_before(drawn, famous, shelf, poets, session):
+    assert random.random() != drawn
+    assert shelf["books"][0].author is poets[0]
+    assert poets[0].name == "Famous"
+
+
 def test_data_is_as_it_was_for_who_asks_for_nothing_more(poets, session):
     assert "Renamed" not in {poet.name for poet in poets} | set(session.exec(select(Author.name)))
 
