@@ -165,7 +165,7 @@ def present_all(values: Values, session: Session) -> Values:
 
     All at once, because to copy a row again would undo what was done to it meanwhile.
     """
-    presented = {}
+    presented, before = {}, set(session.identity_map.keys())
     for source, value in values.items():
         try:
             presented[source] = _present(value, session)
@@ -173,15 +173,13 @@ def present_all(values: Values, session: Session) -> Values:
             raise SetupError(
                 f"What the db_data function {source.key} has returned cannot be copied for each test: {error}"
             ) from error
-    for row in session.identity_map.values():
-        _own_what_can_be_changed(row)
+    for key in set(session.identity_map.keys()) - before:
+        _own_what_can_be_changed(session.identity_map[key])
     return presented
 
 
 def _own_what_can_be_changed(row: Any) -> None:  # noqa: ANN401  # of any table
     state = find_mapper(row)
-    if state.modified:
-        return
     for column in state.mapper.column_attrs:
         # Such as a dict of a JSON column: the session has taken the very same one over.
         value = state.dict.get(column.key)
