@@ -1,7 +1,7 @@
 """Rows that many tests read: built once per module or run, and seen by rollback tests and clone tests alike."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -173,18 +173,19 @@ def present_all(values: Values, session: Session) -> Values:
             raise SetupError(
                 f"What the db_data function {source.key} has returned cannot be copied for each test: {error}"
             ) from error
-    for key in set(session.identity_map.keys()) - before:
-        _own_what_can_be_changed(session.identity_map[key])
+    for row in session.identity_map.values():
+        if find_mapper(row).key not in before:
+            _own_what_can_be_changed(row)
     return presented
 
 
 def _own_what_can_be_changed(row: Any) -> None:  # noqa: ANN401  # of any table
     state = find_mapper(row)
     for column in state.mapper.column_attrs:
-        # Such as a dict of a JSON column: the session has taken the very same one over.
         value = state.dict.get(column.key)
-        if (own := deepcopy(value)) is not value:
-            set_committed_value(row, column.key, own)
+        if not isinstance(value, Hashable):
+            # Such as a dict of a JSON column: the session has taken the very same one over.
+            set_committed_value(row, column.key, deepcopy(value))
 
 
 def _present(value: Any, session: Session) -> Any:  # noqa: ANN401  # whatever the source returned
