@@ -11,7 +11,6 @@ from service.models import Item
 from tests.api.conftest import both_paths
 from tests.api.lists import SORTS, ids, next_address, walk
 from tests.factories import ItemFactory
-from tests.waiting import wait_until
 
 
 def faults(response: Response) -> list[str]:
@@ -42,11 +41,10 @@ def test_the_first_page_without_parameters_leads_to_the_second(
     known = list(session.exec(select(Item.id).order_by(col(Item.id))))
 
     stored = client.request(method, "/items/")
-    # Not always the next one: to a busy machine Redis may seem dead for a moment.
-    wait_until(lambda: client.request(method, "/items/").headers["Cache-Status"] == "service; hit", seconds=10)
-    hit = client.request(method, "/items/")
+    # Not always the next one: a write from outside may void, once, what was stored right after it.
+    answers = (client.request(method, "/items/") for _ in range(1000))
+    hit = next(answer for answer in answers if answer.headers["Cache-Status"] == "service; hit")
 
-    assert hit.headers["Cache-Status"] == "service; hit"
     assert stored.headers["Link"] == hit.headers["Link"]
     assert stored.headers["ETag"] == hit.headers["ETag"]
     second = client.get(next_address(hit) or "")
