@@ -150,10 +150,12 @@ def halted(server: PostgresServer) -> Iterator[None]:
     with psycopg.connect(server.url()) as connection:
         pids = [pid for (pid,) in connection.execute(query)]
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGSTOP)
     yield
     for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -57,13 +57,18 @@ class Place:
         """SIGSTOP every process of PostgreSQL during the block."""
         with self.engine.connect() as connection:
             pids = [self.postgres.pid, *connection.execute(PIDS).scalars()]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        signal_all(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            signal_all(pids, signal.SIGCONT)
+
+
+def signal_all(pids: list[int], number: int) -> None:
+    """Send a signal to all of these that have not ended meanwhile, as a backend whose client has left does."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @pytest.fixture
