@@ -77,12 +77,11 @@ def _run(command: list[str], guard: Callable[[int | None], None] = lambda _: Non
         guard(process.pid)
         try:
             output, errors = process.communicate(timeout=_START_SECONDS)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        except subprocess.TimeoutExpired:
             errors = f"no end after {_START_SECONDS} s"
         finally:
+            if process.returncode is None:  # after Ctrl-C too
+                os.killpg(process.pid, signal.SIGKILL)
             guard(None)
     if process.returncode == 0:
         return output

@@ -5,7 +5,7 @@ once, whatever the modules put on top of it. No test sees a layer that it has no
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -63,7 +63,8 @@ class DataLayers:
     ) -> Layer:
         worker = self._worker()
         name = worker.databases.copy(below.template)
-        try:
+        with ExitStack() as undo:
+            undo.callback(worker.stock.discard, name)
             engine = make_engine(worker.database(name).url)
             with disposing(engine), Session(engine, expire_on_commit=False) as session:
                 values = dict(present_all(below.values, session))
@@ -76,9 +77,7 @@ class DataLayers:
                 sequences = read_sequences()
                 session.commit()
             worker.databases.seal(name)
-        except BaseException:
-            worker.stock.discard(name)
-            raise
+            undo.pop_all()
         return Layer(name, values, sequences, module if source.scope == "module" else None)
 
     def database(self, layer: Layer) -> Database:

@@ -63,7 +63,7 @@ class Reaper:
         try:
             self._process.wait(_FAREWELL_SECONDS + _COMMAND_SECONDS * len(self._commands))
         except subprocess.TimeoutExpired:
-            # It goes on by itself. What it cannot remove is swept by the next run.
+            # It goes on by itself. Databases that it cannot remove are swept by the next run.
             self._process.returncode = 0
         if self._process.returncode:
             # Somebody has killed it.

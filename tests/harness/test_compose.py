@@ -1,10 +1,13 @@
 """--services=compose."""
 
+from pathlib import Path
+
 import pytest
 
 from service.testing import compose
 from tests.harness.conftest import NEEDS_DATABASE, RunBookshop, assert_refused
 from tests.harness.docker import Docker
+from tests.waiting import wait_until
 
 
 def test_without_docker_it_is_told(
@@ -67,9 +70,11 @@ def test_containers_that_never_become_healthy_are_told(
 ) -> None:
     bookshop.makepyfile(NEEDS_DATABASE)
     monkeypatch.setattr(compose, "_START_SECONDS", 1)
-    docker.on_up("exec sleep 60")
+    docker.on_up("sleep 60 & echo $! > child; wait")
 
     assert_refused(run_bookshop("-n0", "--services=compose"), "no end after 1 s")
+    child = Path("/proc", (docker.directory / "child").read_text().strip())
+    wait_until(lambda: not child.exists(), seconds=3)
     assert docker.asked()[-1] == "down --volumes --timeout 0"
 
 

@@ -133,32 +133,6 @@ def test_of_data_no_database_is_left_but_what_another_module_may_ask_for(
     result.assert_outcomes(passed=6, errors=1)
 
 
-def test_data_of_the_run_cannot_ask_for_that_of_a_module(
-    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
-) -> None:
-    bookshop.makepyfile(
-        """
-        from service.testing.data import db_data
-
-        @db_data(scope="module")
-        def short(session):
-            pass
-
-        @db_data(scope="session")
-        def lasting(short):
-            pass
-
-        def test_it(lasting):
-            pass
-        """
-    )
-
-    result = run_bookshop("-n0", env=given.environment)
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*asks for short. It can have *fixtures of the same or a longer scope*"])
-
-
 @pytest.mark.stress
 @pytest.mark.parametrize("workers", [8, 32])
 def test_data_is_the_same_at_many_workers(
@@ -172,28 +146,6 @@ def test_data_is_the_same_at_many_workers(
     run_bookshop(f"-n{workers}").assert_outcomes(passed=21)
 
     assert rows(notes) == alone
-
-
-def test_data_that_asks_for_something_else_says_what_it_may_ask_for(
-    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
-) -> None:
-    bookshop.makepyfile(
-        """
-        from service.testing.data import db_data
-
-        @db_data()
-        def shelf(session, tmp_path):
-            pass
-
-        def test_it(shelf):
-            pass
-        """
-    )
-
-    result = run_bookshop("-n0", env=given.environment)
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*asks for tmp_path. It can have `session`*"])
 
 
 @pytest.mark.parametrize(
@@ -452,6 +404,11 @@ def test_data_that_is_asked_for_too_late_is_told(
     ("functions", "message"),
     [
         ("def one(one): pass", "asks for one. It can have `session`*"),
+        ("def one(session, tmp_path): pass", "asks for tmp_path. It can have `session`*"),
+        (
+            "def short(): pass\n@db_data(scope='session')\ndef one(short): pass",
+            "asks for short. It can have *fixtures of the same or a longer scope*",
+        ),
         (
             "def one(two): pass\n@db_data\ndef two(one): pass",
             "asks for itself, if only by way of others*",
