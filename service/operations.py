@@ -7,12 +7,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from service.config import MAX_OPERATIONS
 from service.models import Item
@@ -106,20 +105,6 @@ def _choose_kind(value: object, _union: ValidatorFunctionWrapHandler) -> BaseMod
 Operation = Annotated[CreateOperation | ChangeOperation, Field(discriminator="op"), WrapValidator(_choose_kind)]
 
 
-def _check_ids_differ(operations: list[CreateOperation | ChangeOperation]) -> list[CreateOperation | ChangeOperation]:
-    """One operation for each item: they are done all at once, not one after the other."""
-    seen: set[int] = set()
-    for index, operation in enumerate(operations):
-        if isinstance(operation, CreateOperation):
-            continue
-        if operation.id in seen:
-            fault = PydanticCustomError("repeated", "must not be the item of an earlier operation")
-            line = InitErrorDetails(type=fault, loc=(index, "id"), input=operation.id)
-            raise ValidationError.from_exception_data("operations", [line])
-        seen.add(operation.id)
-    return operations
-
-
 class Batch(BaseModel):
     """Operations that are done all or not at all."""
 
@@ -139,9 +124,7 @@ class Batch(BaseModel):
         },
     )
 
-    operations: Annotated[
-        list[Operation], Field(min_length=1, max_length=MAX_OPERATIONS), AfterValidator(_check_ids_differ)
-    ]
+    operations: Annotated[list[Operation], Field(min_length=1, max_length=MAX_OPERATIONS)]
 
 
 class OperationResult(BaseModel):

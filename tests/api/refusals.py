@@ -19,7 +19,6 @@ OF_STATE = {
 # These no schema can say: pointers and sentences.
 OF_SHAPE = re.compile(
     r"max_price must not be less than min_price"
-    r"|/operations/\d+/id must not be the item of an earlier operation"
     # 1.0 is a whole number to JSON Schema. Here it is not: most who send it have it from arithmetic.
     r"|/operations/\d+/id Input should be a valid integer"
     r"|q must not leave out more than 20 words"

@@ -109,6 +109,45 @@ def test_1000_operations_are_four_statements(client: TestClient, assert_queries:
     assert [item["id"] for item in created] == sorted(item["id"] for item in created)
 
 
+def test_operations_on_one_item_are_done_one_after_the_other(
+    client: TestClient, session: Session, assert_queries: AssertQueries
+) -> None:
+    first, second = ids_of(2)
+    session.commit()
+    start = client.get(f"/items/{first}").json()
+
+    with assert_queries(7):
+        response = client.post(
+            "/items/batch",
+            json={
+                "operations": [
+                    {"op": "update", "id": first, "item": {"name": "New"}},
+                    {"op": "update", "id": second, "item": {"price": 2}},
+                    {"op": "update", "id": first, "item": {"price": 3}},
+                    {"op": "create", "item": WIDGET},
+                    {"op": "delete", "id": second},
+                    {"op": "replace", "id": first, "item": WIDGET},
+                    {"op": "update", "id": first, "item": {}},
+                    {"op": "delete", "id": first},
+                ]
+            },
+        )
+
+    results = response.json()["results"]
+    items = [result["item"] for result in results]
+    of_first = [items[0], items[2], items[5], items[6]]
+    times = [{"updated_at": item["updated_at"]} for item in of_first]
+    assert of_first == [
+        {**start, "name": "New", "version": 2} | times[0],
+        {**start, "name": "New", "price": 3, "version": 3} | times[1],
+        {**start, **WIDGET, "version": 4} | times[2],
+        {**start, **WIDGET, "version": 4} | times[2],
+    ]
+    tags = [results[number]["etag"] for number in (0, 2, 5, 6, 7)]
+    assert tags == [*sorted(set(tags[:3])), tags[2], None]
+    assert client.get("/items/").json() == [items[3]]
+
+
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     ("operation", "queries"),

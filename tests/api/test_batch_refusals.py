@@ -36,7 +36,7 @@ def on(items: list[dict[str, Any]], operations: list[Any]) -> list[Any]:
     """The operations, on the ids of `items` instead of their numbers."""
     return [
         {**operation, "id": items[operation["id"]]["id"]}
-        if isinstance(operation, dict) and isinstance(operation.get("id"), int) and 0 <= operation["id"] < 6
+        if isinstance(operation, dict) and type(operation.get("id")) is int and 0 <= operation["id"] < 6
         else operation
         for operation in operations
     ]
@@ -68,8 +68,6 @@ def on(items: list[dict[str, Any]], operations: list[Any]) -> list[Any]:
         ({"op": "delete", "id": True}, "/id"),
         ({"op": "delete", "id": None}, "/id"),
         ({"op": "delete", "id": 4, "item": WIDGET}, "/item"),
-        ({"op": "delete", "id": 1}, "/id"),
-        ({"op": "update", "id": 1, "item": {}}, "/id"),
         ({"op": "upsert", "id": 4}, ""),
         ({"op": ["create"], "item": WIDGET}, ""),
         ({"op": None}, ""),
@@ -225,4 +223,28 @@ def test_of_many_operations_that_cannot_be_done_the_first_is_named(
 
     assert [answer.status_code for answer in answers] == [412, 404, 412, 404]
     assert {answer.json()["index"] for answer in answers} == {4}
+    assert stored(session) == items
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ({"op": "update", "id": 2, "item": {}}, 404),
+        ({"op": "delete", "id": 2, "if_match": "*"}, 404),
+        ({"op": "delete", "id": 1, "if_match": "{tag}"}, 412),
+        ({"op": "delete", "id": 5, "if_match": '"1-0"'}, 412),
+    ],
+    ids=str,
+)
+def test_an_operation_meets_what_earlier_ones_made_of_its_item(
+    client: TestClient, session: Session, items: list[dict[str, Any]], operation: dict[str, Any], status: int
+) -> None:
+    tag = client.get(f"/items/{items[operation['id']]['id']}").headers["ETag"]
+    last = {key: tag if value == "{tag}" else value for key, value in operation.items()}
+
+    response = client.post("/items/batch", json={"operations": on(items, [*GOOD, *GOOD[:2], last])})
+
+    assert (response.status_code, response.json()["index"]) == (status, 6)
+    # As it is stored, not as the batch would have made it.
+    assert response.headers.get("ETag") == (tag if status == 412 else None)
     assert stored(session) == items
