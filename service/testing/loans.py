@@ -99,6 +99,7 @@ class RollbackLoan(Loan):
         """Let `watch` judge what is said on the shared connection."""
         self._watch = watch
         watch.database, watch.shared = self.database.name, self._transaction.driver
+        self._transaction.keep_open(watch.fail)
 
     def tell_address(self) -> None:
         """The same, and how many have come before."""

@@ -1,6 +1,8 @@
 """One connection for all rollback tests of a worker: a transaction around each test, undone at its end."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
 
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, text
@@ -15,6 +17,8 @@ _DEFERRABLE = text(
 )
 # One round trip. Session-level advisory locks survive a ROLLBACK.
 _UNDO = b"ROLLBACK; SELECT pg_advisory_unlock_all()"
+# What ends a transaction of the driver's, which SQLAlchemy calls too.
+_ENDINGS = ("commit", "rollback")
 
 
 class SharedConnection:
@@ -58,6 +62,17 @@ class TestTransaction:
         self._transaction = connection.begin()
         self._has_deferrable = has_deferrable
 
+    def keep_open(self, refuse: Callable[[str], Exception]) -> None:
+        """Raise what `refuse` returns from whatever would end the transaction before `undo`, but for a statement."""
+
+        def end(name: str) -> NoReturn:
+            raise refuse(
+                f"{name}() of a connection would end the transaction that is to be undone (that of a session would not)"
+            )
+
+        for name in _ENDINGS:
+            setattr(self.driver, name, partial(end, name))
+
     @property
     def has_ended(self) -> bool:
         """Whether PostgreSQL, which is still there, is in no transaction, or has not heard of it yet."""
@@ -65,18 +80,29 @@ class TestTransaction:
 
     def undo(self) -> None:
         """Take everything back; raises IsolationError when COMMIT would have failed on a deferred constraint."""
+        for name in _ENDINGS:
+            vars(self.driver).pop(name, None)
         if self.driver.closed:
             self._transaction.close()
-            self.connection.invalidate()
+            self._give_up()
             return
         try:
-            if self._has_deferrable and self.driver.info.transaction_status == TransactionStatus.INTRANS:
+            is_sound = self._transaction.is_active and self.driver.info.transaction_status == TransactionStatus.INTRANS
+            if is_sound and self._has_deferrable:
                 self._check_deferred()
         finally:
             if not self.has_ended:
                 self.driver.pgconn.exec_(_UNDO)
             # SQLAlchemy and the driver have only to take note of it.
-            self._transaction.rollback()
+            if self._transaction.is_active:
+                self._transaction.rollback()
+            else:
+                # It takes the transaction for ended, and perhaps another one for begun.
+                self._give_up()
+
+    def _give_up(self) -> None:
+        if not self.connection.closed:
+            self.connection.invalidate()
 
     def _check_deferred(self) -> None:
         try:

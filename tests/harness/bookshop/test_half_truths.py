@@ -2,6 +2,7 @@
 """What a rollback cannot show. Each test fails, with a message that names the marker; the outer test reads them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from service.testing.lender import LENDER
@@ -79,7 +80,34 @@ class TestCommitByTheDriver:
     def test_commit_by_the_driver(self, session, client):
         session.add(Author(name="Left over"))
         session.flush()
-        session.connection().connection.driver_connection.commit()
+        session.connection().connection.driver_connection.execute("COMMIT")
+
+    def test_nothing_is_left(self, session, client):
+        assert session.exec(select(Author).where(Author.name == "Left over")).all() == []
+        client.get("/books")
+
+
+class TestEndOfTheConnectionsTransaction:
+    """In this order."""
+
+    @pytest.mark.parametrize("ending", ["commit", "rollback", "close"])
+    def test_ending_of_a_connection(self, session, ending):
+        session.add(Author(name="Left over"))
+        session.commit()
+        getattr(session.connection(), ending)()
+
+    @pytest.mark.parametrize("ending", ["commit", "rollback"])
+    def test_ending_of_the_drivers_connection(self, session, ending):
+        session.add(Author(name="Left over"))
+        session.commit()
+        getattr(session.connection().connection, ending)()
+
+    def test_swallowed_ending(self, session):
+        with suppress(Exception):
+            session.connection().commit()
+        with suppress(Exception):
+            session.add(Author(name="Left over"))
+            session.commit()
 
     def test_nothing_is_left(self, session, client):
         assert session.exec(select(Author).where(Author.name == "Left over")).all() == []
