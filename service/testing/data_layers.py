@@ -7,6 +7,7 @@ once, whatever the modules put on top of it. No test sees a layer that it has no
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine
@@ -17,6 +18,9 @@ from service.testing.report import Report
 from service.testing.seeding import Destination, Sequences, go_on, read_sequences, seed, storing, untouched
 from service.testing.watch import unwatched
 from service.testing.worker import Database, EngineFactory, Worker
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,26 @@ class DataLayers:
         self._report = report
         self._layers: dict[tuple[Source, ...], Layer] = {}
         self._databases: dict[str, Database] = {}
+        # As with pytest's own fixtures: what has failed is not tried again.
+        self._failures: dict[tuple[Source, ...], tuple[Exception, TracebackType | None]] = {}
 
     def find(self, item: pytest.Item, make_engine: EngineFactory) -> Layer | None:
-        """The layer with all the data that a test asks for, None if it asks for none; raises SetupError."""
+        """The layer with all the data that a test asks for, None if it asks for none; raises what building raises."""
+        __tracebackhide__ = True
         key: tuple[Source, ...] = ()
         layer = _BOTTOM
         for source, needs in find_sources(item).items():
             key += (source,)
+            if key in self._failures:
+                error, traceback = self._failures[key]
+                raise error.with_traceback(traceback)
             if key not in self._layers:
-                with self._report.measured("db_data: build"), unwatched(), untouched():
-                    self._layers[key] = self._build(source, needs, layer, make_engine, module_of(item))
+                try:
+                    with self._report.measured("db_data: build"), unwatched(), untouched():
+                        self._layers[key] = self._build(source, needs, layer, make_engine, module_of(item))
+                except Exception as error:
+                    self._failures[key] = error, error.__traceback__
+                    raise
             layer = self._layers[key]
         if not key:
             return None
@@ -61,6 +75,7 @@ class DataLayers:
     def _build(
         self, source: Source, needs: dict[str, Source], below: Layer, make_engine: EngineFactory, module: str
     ) -> Layer:
+        __tracebackhide__ = True
         worker = self._worker()
         name = worker.databases.copy(below.template)
         with ExitStack() as undo:
@@ -96,6 +111,8 @@ class DataLayers:
 
     def leave(self, module: str) -> None:
         """Drop what only the tests of a module could ask for."""
+        for key in [key for key in self._failures if any(source.scope == "module" for source in key)]:
+            del self._failures[key]
         for key, layer in list(self._layers.items()):
             if layer.module == module:
                 del self._layers[key]

@@ -32,6 +32,7 @@ def make_engine() -> EngineFactory:
 
 @pytest.fixture
 def _loan(request: pytest.FixtureRequest, make_engine: EngineFactory) -> Iterator[Loan]:
+    __tracebackhide__ = True
     lender = request.config.stash[LENDER]
     loan = lender.lend(request.node, make_engine)
     with storing(Destination(lambda: loan.session, commits=loan.commits)):

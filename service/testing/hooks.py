@@ -83,6 +83,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Give the test its level and its random data."""
+    __tracebackhide__ = True
     level, is_declared = choose_level(item)
     watch = item.stash[WATCH] = Watch(item.nodeid, level, is_declared)
     item.config.stash[LENDER].report.tests[level.value] += 1

@@ -74,7 +74,8 @@ class Lender:
         return self._worker
 
     def lend(self, item: pytest.Item, make_engine: EngineFactory) -> Loan:
-        """Prepare a database for the test; raises SetupError."""
+        """Prepare a database for the test; raises SetupError, and what the test's data raises."""
+        __tracebackhide__ = True
         watch = item.stash[WATCH]
         worker = self.worker()
         data = self._data.find(item, make_engine)

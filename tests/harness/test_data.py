@@ -56,6 +56,46 @@ def test_data_of_the_run_is_built_once_for_all_modules_and_their_data(
     assert (bookshop.path / "notes").read_text().splitlines() == ["built poets"]
 
 
+def test_data_that_fails_is_tried_once_per_module_and_told_to_each_test(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        lasting="""
+        from service.testing.data import db_data
+
+        @db_data
+        def broken():
+            print("tried")
+            raise ValueError("no such poet")
+
+        @db_data(scope="session")
+        def broken_for_all():
+            print("tried for all")
+            raise ValueError("no such author")
+        """
+    )
+    test = """
+        from lasting import broken, broken_for_all
+
+        def test_one(broken): pass
+        def test_other(broken): pass
+        def test_of_the_run(broken_for_all): pass
+        def test_without(session): pass
+        """
+    bookshop.makepyfile(test_one=test, test_two=test)
+
+    result = run_bookshop("-n0", "-s", "test_one.py", "test_two.py", env=given.environment)
+
+    result.assert_outcomes(passed=2, errors=6)
+    output = result.stdout.str()
+    assert (output.count("tried\n"), output.count("tried for all\n")) == (2, 1)
+    assert (output.count("E       ValueError: no such poet"), output.count("E       ValueError: no such author")) == (
+        4,
+        2,
+    )
+    assert "data_layers.py" not in output
+
+
 def test_of_data_no_database_is_left_but_what_another_module_may_ask_for(
     bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
 ) -> None:
