@@ -169,7 +169,9 @@ class Catalogue(UnitOfWork):
             with self.sessions() as session, committing(session):
                 crud.pass_over_ids(session, highest)
         created, updated = crud.write_staged_by_id(self.session)
-        created += retry_transaction(self._insert_staged, may_reconnect=False)
+        created += retry_transaction(
+            self._insert_staged, pass_over_taken_ids=self.pass_over_taken_ids, may_reconnect=False
+        )
         crud.drop_staging(self.session)
         return ImportCounts(created, updated)
 

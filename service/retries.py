@@ -19,17 +19,23 @@ TRIES = 3
 
 
 def is_conflict(error: DBAPIError) -> bool:
-    """Whether the same work, done anew, may well succeed.
+    """Whether the same work, done anew, may well succeed."""
+    return _is_id_taken(error) or getattr(error.orig, "sqlstate", None) in CONFLICTS
 
-    An id from the sequence is taken if an import, which may name ids, has stored an item with it in the meantime.
-    """
+
+def _is_id_taken(error: DBAPIError) -> bool:
+    """Whether an item has the id that the sequence gave: imports may name ids, and so does who writes by psql."""
     cause = error.orig
-    if isinstance(cause, psycopg.errors.UniqueViolation):
-        return cause.diag.constraint_name == "item_pkey"
-    return getattr(cause, "sqlstate", None) in CONFLICTS
+    return isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "item_pkey"
 
 
-def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES, may_reconnect: bool = True) -> Result:
+def retry_transaction(
+    work: Callable[[], Result],
+    *,
+    pass_over_taken_ids: Callable[[], object],
+    tries: int = TRIES,
+    may_reconnect: bool = True,
+) -> Result:
     """What `work` returns, which begins and ends a transaction; run anew, up to `tries` times, if that was undone.
 
     `may_reconnect=False` is for work in a savepoint: with the connection, all that was done before it is lost.
@@ -46,6 +52,8 @@ def retry_transaction(work: Callable[[], Result], *, tries: int = TRIES, may_rec
                 raise
             reason = "database.conflict" if is_conflict(error) else "database.connection_lost"
             log.warning(reason, extra={"tries": n, "error": str(error.orig)})
+            if _is_id_taken(error):
+                pass_over_taken_ids()
     return work()
 
 

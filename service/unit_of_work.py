@@ -29,7 +29,9 @@ def retried(
     @wraps(use_case)
     def run(unit: Unit, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
         tries = TRIES if unit.changed is None else 1
-        return retry_transaction(lambda: use_case(unit, *args, **kwargs), tries=tries)
+        return retry_transaction(
+            lambda: use_case(unit, *args, **kwargs), pass_over_taken_ids=unit.pass_over_taken_ids, tries=tries
+        )
 
     return run
 
@@ -74,7 +76,14 @@ class UnitOfWork:
         runs anew after a deadlock or a lost connection: say `tries=1` if it cannot. Raises IdempotencyKeyInUseError and
         IdempotencyKeyReusedError.
         """
-        return retry_transaction(lambda: self._answer_once(claim, work), tries=tries)
+        return retry_transaction(
+            lambda: self._answer_once(claim, work), pass_over_taken_ids=self.pass_over_taken_ids, tries=tries
+        )
+
+    def pass_over_taken_ids(self) -> None:
+        """Let items to come get ids beyond those that items have, whoever gave them."""
+        with self.sessions() as session, committing(session):
+            crud.pass_over_ids(session, crud.find_highest_taken_id(session))
 
     def void_cache(self) -> None:
         """Make every entry a miss for every process."""

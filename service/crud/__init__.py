@@ -5,6 +5,7 @@ items       single items, and the bulk load
 batch       many items at once
 pages       items in pages, filtered and sorted
 epoch       the cache's epoch
+ids         the sequence of ids
 answers     what requests with an Idempotency-Key were answered
 staging     the import of a file
 export      the export to a file
@@ -22,6 +23,7 @@ from service.crud.changes import (
 )
 from service.crud.epoch import bump_cache_epoch, find_server_start
 from service.crud.export import copy_csv, copy_ndjson
+from service.crud.ids import find_highest_taken_id, pass_over_ids
 from service.crud.items import copy_items, delete_item, find_item, insert_item, update_item
 from service.crud.pages import count_items, list_page, matching
 from service.crud.staging import (
@@ -34,7 +36,6 @@ from service.crud.staging import (
     insert_staged,
     list_repeated_ids,
     list_staged_ids,
-    pass_over_ids,
     write_staged_by_id,
 )
 
@@ -59,6 +60,7 @@ __all__ = [
     "find_feed_end",
     "find_feed_start",
     "find_highest_id",
+    "find_highest_taken_id",
     "find_item",
     "find_server_start",
     "insert_item",

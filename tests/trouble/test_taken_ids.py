@@ -54,13 +54,19 @@ def test_whose_id_an_import_has_taken_gets_another(client: TestClient, engine: E
     assert stored == [(1, "Named", 1), (2, "Late", 1)]
 
 
-def test_ids_that_others_gave_out_are_503_until_they_are_passed(client: TestClient, engine: Engine) -> None:
+@pytest.mark.parametrize("create", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("count", [5, 2000])
+def test_ids_that_others_gave_out_are_passed_over(
+    client: TestClient, engine: Engine, create: Create, count: int
+) -> None:
     with engine.begin() as connection:
         connection.execute(
-            text("INSERT INTO item (id, name, price) SELECT n, 'Named', 1 FROM generate_series(1, 5) AS n")
+            text("INSERT INTO item (id, name, price) SELECT n, 'Named', 1 FROM generate_series(1, :count) AS n"),
+            {"count": count},
         )
 
-    first, second = (client.post("/items/", json=LATE) for _ in range(2))
+    answers = [create(client).status_code, client.post("/items/", json=LATE).status_code]
 
-    assert (first.status_code, first.headers["Retry-After"]) == (503, "1")
-    assert (second.status_code, second.json()["id"]) == (200, 6)
+    assert answers == [200, 200]
+    next_ids = text("SELECT count(*) FROM item WHERE name = 'Late' AND id - :count IN (1, 2)")
+    assert ask(engine, next_ids.bindparams(count=count)) == 2
