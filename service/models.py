@@ -32,6 +32,8 @@ from service.config import (
 
 # Of the statement, not of the transaction: two changes in one transaction differ, two columns of one row do not.
 NOW = text("statement_timestamp()")
+# In them every clock shows a year of four digits, as RFC 3339 has it, whatever its time zone.
+TIMES = "'0001-01-02 00:00:00+00' AND '9999-12-30 00:00:00+00'"
 # As PostgreSQL prints it, so that Alembic finds no difference.
 SEARCH_WORDS = "to_tsvector('simple'::regconfig, ((name || ' '::text) || COALESCE(description, ''::text)))"
 
@@ -45,6 +47,9 @@ class Item(SQLModel, table=True):
         CheckConstraint(f"char_length(description) <= {MAX_DESCRIPTION_LENGTH}", name="item_description_length"),
         CheckConstraint(f"price BETWEEN 0 AND {MAX_PRICE}", name="item_price_range"),
         CheckConstraint("version >= 1", name="item_version_positive"),
+        CheckConstraint("id >= 1", name="item_id_positive"),
+        CheckConstraint(f"created_at BETWEEN {TIMES}", name="item_created_at_range"),
+        CheckConstraint(f"updated_at BETWEEN {TIMES}", name="item_updated_at_range"),
         # One index for each sort that the list offers; the id breaks ties (and serves its own sort as primary key).
         Index("item_name_id", "name", "id"),
         Index("item_price_id", "price", "id"),

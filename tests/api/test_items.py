@@ -210,6 +210,23 @@ def test_an_item_may_have_the_largest_id(client: TestClient, session: Session) -
     assert client.get("/items/").json()[0]["id"] == 2**63 - 1
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_the_first_and_the_last_time_that_are_stored_can_be_read(
+    client: TestClient, session: Session, zone: str
+) -> None:
+    session.execute(text("SELECT set_config('TimeZone', :zone, true)"), {"zone": zone})
+    stored = "INSERT INTO item (name, price, created_at, updated_at) VALUES ('Old', 1, '0001-01-02Z', '9999-12-30Z')"
+    item_id = session.execute(text(f"{stored} RETURNING id")).scalar_one()
+    session.commit()
+
+    found, exported = client.get(f"/items/{item_id}"), client.get("/items/export").json()
+
+    assert client.get("/items/").json() == [found.json()] == [exported]
+    assert (found.json()["created_at"], found.json()["updated_at"]) == ("0001-01-02T00:00:00Z", "9999-12-30T00:00:00Z")
+    unchanged = client.patch(f"/items/{item_id}", json={}, headers={"If-Match": found.headers["ETag"]})
+    assert unchanged.status_code == 200
+
+
 def test_ids_are_never_given_twice(client: TestClient) -> None:
     ids = []
     for _ in range(3):

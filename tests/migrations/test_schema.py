@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import ColumnElement, Connection, Engine, asc, desc, inspect, text
+from sqlalchemy import CheckConstraint, ColumnElement, Connection, Engine, asc, desc, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col, insert, select
 
@@ -150,6 +150,11 @@ def test_postgresql_sorts_the_list_by_that_index(
         ({"price": Decimal("-0.01")}, "item_price_range"),
         ({"price": Decimal("NaN")}, "item_price_range"),
         ({"version": 0}, "item_version_positive"),
+        ({"id": 0}, "item_id_positive"),
+        ({"created_at": "infinity"}, "item_created_at_range"),
+        ({"created_at": "0044-03-15 BC"}, "item_created_at_range"),
+        ({"updated_at": "-infinity"}, "item_updated_at_range"),
+        ({"updated_at": "10000-01-01"}, "item_updated_at_range"),
     ],
     ids=str,
 )
@@ -175,5 +180,5 @@ def test_every_constraint_has_the_name_that_the_model_gives_it(engine: Engine) -
     indexed = {index["name"] for index in inspect(engine).get_indexes("item")}
 
     table = SQLModel.metadata.tables[Item.__tablename__]
-    assert named == {"item_name_length", "item_description_length", "item_price_range", "item_version_positive"}
+    assert named == {rule.name for rule in table.constraints if isinstance(rule, CheckConstraint)}
     assert indexed == {index.name for index in table.indexes}
