@@ -31,6 +31,9 @@ REDIS_GROUPS |= {
     scheme.replace("redis", "rediss"): f"{form.replace('redis', 'rediss', 1)}[?ssl_...=...]"
     for scheme, form in REDIS_GROUPS.items()
 }
+_SCHEME = re.compile(r"[\w+]+://")
+_PASSWORD_IN_WORDS = re.compile(r"(pass\w*\s*=).*", re.DOTALL | re.IGNORECASE)
+_MAX_PORT = 65_535
 _HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 _MANY_HOSTS = re.compile(
     r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?:(?P<username>[^:@/]*):(?P<password>[^@/]*)@)?"
@@ -40,13 +43,19 @@ _MANY_HOSTS = re.compile(
 
 
 def mask_url(value: str) -> str:
-    """`value` with the password replaced by `***`; what cannot be read as a URL is withheld whole."""
-    if value.count("@") > 1:  # one of them is in the password, and nobody can say which
-        return "(withheld: more than one @)"
+    """`value` with the password replaced by `***`, and in what cannot be read as a URL all that may hold one."""
+    credentials, at, rest = value.rpartition("@")
+    if "?" in credentials:  # that @ may be a part of a password in the query
+        return "(withheld)"
     try:
-        url = make_url(value)
+        url = make_url(value) if "@" not in credentials else None
     except (ArgumentError, ValueError):
-        return "(withheld: not a URL)"
+        url = None
+    if url is None:
+        scheme = _SCHEME.match(credentials)
+        shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else rest
+        # libpq's other form: host=... password=...
+        return _PASSWORD_IN_WORDS.sub(r"\1***", shown.partition("?")[0])
     # libpq and redis-py also take a password from the query; of that, only what says where the server is can be shown.
     where = {name: part for name, part in url.query.items() if name in {"host", "port", "db"}}
     return url.set(query=where).render_as_string(hide_password=True)
@@ -65,6 +74,8 @@ def _read_url(value: SecretStr, schemes: tuple[str, ...], *, others: Iterable[st
         ) from error
     if text.count("@") > 1:
         raise PydanticCustomError("url", "write an @ in the user name or the password as %40")
+    if (url.port or 0) > _MAX_PORT:
+        raise PydanticCustomError("url", "the port must be a number up to {limit}", {"limit": _MAX_PORT})
     return url
 
 

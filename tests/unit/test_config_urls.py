@@ -127,16 +127,25 @@ def test_a_database_url_cannot_undo_the_bounds(environment: Environment, name: s
 @pytest.mark.parametrize(
     ("name", "url"),
     [
-        ("DATABASE_URL", f"postgresql://u:{SECRET}@127.0.0.1:abc/items"),
-        ("DATABASE_URL", f"postgresql://u:{SECRET}@::1:5432/items"),
-        ("REDIS_URL", f"redis://:{SECRET}@127.0.0.1:abc/0"),
+        ("DATABASE_URL", "postgresql://{}@127.0.0.1:abc/items"),
+        ("DATABASE_URL", "postgresql://{}@::1:5432/items"),
+        ("REDIS_URL", "redis://{}@127.0.0.1:abc/0"),
     ],
 )
 def test_a_port_that_is_no_number_is_told_as_such(environment: Environment, name: str, url: str) -> None:
-    environment.setenv(name, url)
+    environment.setenv(name, url.format(f"u:{SECRET}"))
     expected = "cannot be read: the port must be a number, and an IPv6 address stands in [brackets]"
 
-    assert problems() == [f"{name}='(withheld: not a URL)': {expected}"]
+    assert problems() == [f"{name}={url.format('***')!r}: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("DATABASE_URL", "postgresql://u:{}@h:65536/items"), ("REDIS_URL", "redis://:{}@h:65536/0")]
+)
+def test_a_port_that_is_too_high_is_told_as_such(environment: Environment, name: str, url: str) -> None:
+    environment.setenv(name, url.format(SECRET))
+
+    assert problems() == [f"{name}={url.format('***')!r}: the port must be a number up to 65535"]
 
 
 def test_an_empty_url_is_not_set(environment: Environment) -> None:
@@ -150,8 +159,8 @@ def test_an_empty_url_is_not_set(environment: Environment) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        SECRET,
         f"{SECRET}@host",
+        f"host=h password={SECRET}",
         f"http://user:{SECRET}@h/items",
         f"//user:{SECRET}@h/items",
         f"postgresql:user:{SECRET}@h/items",

@@ -28,7 +28,13 @@ REDIS_URL = f"redis://:{SECRET}@cache.example:6379/0"
         f"redis://h/0?password={SECRET}",
         f"unix://:{SECRET}@/run/redis.sock",
         f"unix:///run/redis.sock?password={SECRET}&db=1",
-        SECRET,
+        f"{SECRET}@h",
+        f"redis://:{SECRET}@h:port/0",
+        f"redis://:x@{SECRET}@h/0",
+        f"redis://h:port/0?password={SECRET}",
+        f"redis://h:port/0?password=x@{SECRET}",
+        f"host=h password={SECRET} dbname=items",
+        f"host=h PASSWORD = 'x {SECRET}'",
     ],
 )
 def test_a_masked_url_has_no_password(url: str) -> None:
@@ -40,6 +46,21 @@ def test_a_masked_url_still_tells_where() -> None:
     assert mask_url("redis://cache.example:6379/0") == "redis://cache.example:6379/0"
 
 
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        ("nonsense", "nonsense"),
+        ("db.example:5432/items", "db.example:5432/items"),
+        (f"postgresql://user:{SECRET}@db.example:port/items", "postgresql://***@db.example:port/items"),
+        (f"postgresql://user:x@{SECRET}@db.example/items", "postgresql://***@db.example/items"),
+        (f"user:{SECRET}@db.example/items", "***@db.example/items"),
+        (f"host=db.example user=u password={SECRET}", "host=db.example user=u password=***"),
+    ],
+)
+def test_what_cannot_be_read_is_shown_but_for_what_may_be_a_password(value: str, masked: str) -> None:
+    assert mask_url(value) == masked
+
+
 @given(
     password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=6).filter(
         lambda text: not set(text) <= set("*")
@@ -49,7 +70,7 @@ def test_a_masked_url_still_tells_where() -> None:
 )
 def test_no_password_survives_masking(password: str, scheme: str, *, quoted: bool) -> None:
     written = quote(password, safe="") if quoted else password
-    rest = "postgresql://user:***@db.example/items withheld redis unix mysql nonsense : not a URL more than one @"
+    rest = "postgresql://user:***@db.example/items withheld redis unix mysql nonsense"
 
     masked = mask_url(f"{scheme}://user:{written}@db.example/items")
 
