@@ -9,14 +9,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from service.catalogue import Catalogue
-from service.dependencies import CatalogueDep, Once, TransfersDep
+from service.dependencies import EXPORT_TURN, IMPORT_TURN, CatalogueDep, Once, TransfersDep
 from service.filters import ItemFilter
 from service.transfer import Format
 from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON, accepts, read_media_type
 from service.web.openapi import describe_headers
 from service.web.problems import Fault, Problem, Responses, describe_problems
-from service.web.streams import PatientStream, Transfers, Upload, occupying
+from service.web.streams import PatientStream, Upload
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/items", tags=["transfer"], route_class=StrictRoute, responses=describe_problems(422, 503))
@@ -94,7 +94,11 @@ IMPORTED: Responses = {
 
 
 @router.post(
-    "/import", response_model=ImportResult, responses=IMPORTED, openapi_extra={"requestBody": BODY, **KEY_HEADER}
+    "/import",
+    response_model=ImportResult,
+    responses=IMPORTED,
+    openapi_extra={"requestBody": BODY, **KEY_HEADER},
+    dependencies=[IMPORT_TURN],
 )
 @accepts(*FORMATS)
 def import_items(
@@ -114,15 +118,14 @@ def import_items(
         created, updated = unit.import_items(upload, file_format, dry_run=dry_run)
         return Response(ImportResult(created=created, updated=updated).model_dump_json(), media_type=JSON)
 
-    with occupying(transfers.imports):
-        # The body is gone after the first try.
-        return Once(catalogue, upload.claim())(run, tries=1)
+    # The body is gone after the first try.
+    return Once(catalogue, upload.claim())(run, tries=1)
 
 
-@router.get("/export", response_class=Response, responses=FILE)
+@router.get("/export", response_class=Response, responses=FILE, dependencies=[EXPORT_TURN])
 def export_items(catalogue: CatalogueDep, transfers: TransfersDep, query: Annotated[ExportQuery, Query()]) -> Response:
     """All items that the filters choose in one file, oldest first, as they were at one moment."""
-    chunks = _begin_export(catalogue, transfers, query)
+    chunks = _begin_export(catalogue, query)
     # What fails at the start can still be answered with a problem.
     next(chunks)
     return PatientStream(
@@ -139,9 +142,9 @@ async def describe_export(query: Annotated[ExportQuery, Query()]) -> Response:
     return StreamingResponse((), media_type=MEDIA_TYPES[query.format], headers=_name_file(query.format))
 
 
-def _begin_export(catalogue: Catalogue, transfers: Transfers, query: ExportQuery) -> Generator[bytes, None, None]:
+def _begin_export(catalogue: Catalogue, query: ExportQuery) -> Generator[bytes, None, None]:
     """The file, after an empty piece when PostgreSQL has begun to send it."""
-    with occupying(transfers.exports), closing(catalogue.export_items(query.format, query)) as chunks:
+    with closing(catalogue.export_items(query.format, query)) as chunks:
         first = next(chunks, b"")
         yield b""
         yield first

@@ -1,10 +1,10 @@
 """Bodies that are longer than the memory: read and sent piece by piece, each waited for with an end."""
 
+import asyncio
 import logging
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
 
 import anyio
 from anyio import from_thread, to_thread
@@ -16,6 +16,7 @@ from starlette.types import Message, Send
 from service.config import MAX_EXPORTS, MAX_IMPORTS
 from service.web.idempotency import Claim, begin_fingerprint, find_key
 from service.web.refusals import BrokenUploadError, RequestTimeoutError, TransfersBusyError
+from service.web.turns import PATIENCE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,19 @@ class Transfers:
     """How many may run at once in this process, and how long each waits for its client."""
 
     patience_seconds: float
-    imports: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_IMPORTS))
-    exports: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_EXPORTS))
+    imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_IMPORTS))
+    exports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_EXPORTS))
 
 
-@contextmanager
-def occupying(slots: BoundedSemaphore) -> Iterator[None]:
-    """Have one of `slots`, or raise TransfersBusyError at once."""
-    if not slots.acquire(blocking=False):
-        raise TransfersBusyError("As many transfers as may run at once are running. Try again in some seconds.")
+@asynccontextmanager
+async def occupying(slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Have one of `slots`; raises TransfersBusyError when none is free in time. Who waits holds no thread."""
+    try:
+        await asyncio.wait_for(slots.acquire(), PATIENCE_SECONDS)
+    except TimeoutError as error:
+        raise TransfersBusyError(
+            "As many transfers as may run at once are running. Try again in some seconds."
+        ) from error
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-from fastapi import FastAPI
 from sqlmodel import Session, col, select
 from starlette.testclient import TestClient
 
@@ -237,17 +236,3 @@ def test_a_compressed_body_is_415(client: TestClient) -> None:
     answer = client.post("/items/import", content=b"name,price\nA,1\n", headers=headers)
 
     assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "identity")
-
-
-def test_more_imports_than_may_run_at_once_are_turned_away(client: TestClient, app: FastAPI) -> None:
-    app.state.transfers.imports.acquire()
-    app.state.transfers.imports.acquire()
-    try:
-        answer = client.post("/items/import", content=b"", headers=NDJSON)
-    finally:
-        app.state.transfers.imports.release(2)
-
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == "5"
-    assert answer.json()["type"] == "/problems/transfers-busy"
-    assert import_ndjson(client, b"") == counts(0)
