@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
-from sqlalchemy import ColumnElement, Dialect, Select, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Dialect, Select, SQLColumnExpression, case, func, literal_column, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlmodel import col
 
@@ -18,24 +18,27 @@ AS_IT_IS = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
 
 def copy_ndjson(connection: psycopg.Connection[Any], where: Sequence[ColumnElement[bool]]) -> Iterator[bytes]:
     """The items that `where` lets through, oldest first, as lines of JSON; raises the driver's errors."""
-    items = _select_items(where).subquery("exported")
+    price = col(Item.price)
+    # A whole number has one place, as a float is printed.
+    shortest = case((price == func.trunc(price), func.trunc(price, 1)), else_=func.trim_scale(price))
+    items = _select_items(where, price=shortest).subquery("exported")
     return _copy(connection, select(func.row_to_json(literal_column("exported"))).select_from(items), AS_IT_IS)
 
 
 def copy_csv(connection: psycopg.Connection[Any], where: Sequence[ColumnElement[bool]]) -> Iterator[bytes]:
-    """The items that `where` lets through, oldest first, as CSV with a header; raises the driver's errors."""
-    return _copy(connection, _select_items(where), "FORMAT csv, HEADER")
+    """The items that `where` lets through, oldest first, as CSV with a header; raises the driver's errors.
+
+    Prices have both their places, for readers of CSV that know no type.
+    """
+    return _copy(connection, _select_items(where, price=col(Item.price)), "FORMAT csv, HEADER")
 
 
-def _select_items(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    price = col(Item.price)
-    # A whole number has one place, as a float is printed.
-    shortest = case((price == func.trunc(price), func.trunc(price, 1)), else_=func.trim_scale(price))
+def _select_items(where: Sequence[ColumnElement[bool]], *, price: SQLColumnExpression[Any]) -> Select[Any]:
     columns = [
         col(Item.id),
         col(Item.name),
         col(Item.description),
-        shortest.label("price"),
+        price.label("price"),
         _rfc3339(col(Item.created_at)).label("created_at"),
         _rfc3339(col(Item.updated_at)).label("updated_at"),
         col(Item.version),

@@ -58,8 +58,8 @@ def test_an_export_as_csv_has_a_header_and_tells_null_from_empty(client: TestCli
     ends = [f"{item['created_at']},{item['updated_at']},1\n" for item in items]
     assert answer.text == (
         "id,name,description,price,created_at,updated_at,version\n"
-        f'{items[0]["id"]},"A, ""B""","two\nlines",1.5,{ends[0]}'
-        f"{items[1]['id']},C,,2.0,{ends[1]}"
+        f'{items[0]["id"]},"A, ""B""","two\nlines",1.50,{ends[0]}'
+        f"{items[1]['id']},C,,2.00,{ends[1]}"
         f'{items[2]["id"]},D,"",0.01,{ends[2]}'
     )
 
