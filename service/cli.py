@@ -5,6 +5,7 @@ import logging.config
 import signal
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,20 @@ app = typer.Typer(
 app.add_typer(cache_cli.app, name="cache")
 app.command("import")(transfer_cli.import_file)
 app.command("export")(transfer_cli.export_file)
+
+
+def _tell_version(is_wanted: bool) -> None:  # noqa: FBT001  # as Typer calls it
+    if is_wanted:
+        typer.echo(f"item-service {metadata.version('item-service')}")
+        raise typer.Exit
+
+
+@app.callback()
+def read_options(
+    *, _version: Annotated[bool, typer.Option("--version", callback=_tell_version, help="Tell the version.")] = False
+) -> None:
+    """Take what stands before the command."""
+
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any that is free.")]
 

@@ -34,7 +34,7 @@ def copy_csv(connection: psycopg.Connection[Any], where: Sequence[ColumnElement[
 
 
 def _select_items(where: Sequence[ColumnElement[bool]], *, price: SQLColumnExpression[Any]) -> Select[Any]:
-    columns = [
+    columns: list[Any] = [
         col(Item.id),
         col(Item.name),
         col(Item.description),

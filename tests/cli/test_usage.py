@@ -1,5 +1,6 @@
 """How the command says what it takes, and what it was given wrongly."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ def test_help_lists_every_command(terminal: Terminal, command: str) -> None:
 
     assert told.returncode == 0
     assert all(word in told.stdout for word in ("up", "serve", "check", "seed", "expire", "import", "export", "cache"))
+
+
+def test_the_version_is_told(terminal: Terminal) -> None:
+    told = terminal.run("--version")
+
+    assert (told.returncode, told.stdout) == (0, f"item-service {metadata.version('item-service')}\n")
 
 
 @pytest.mark.parametrize(
