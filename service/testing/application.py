@@ -5,10 +5,11 @@ import pkgutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, sessionmaker
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from service.testing.configuration import Project
@@ -46,13 +47,21 @@ class Client(TestClient):
 class RunningApp:
     """The application between its startup and its shutdown."""
 
+    _running: ClassVar[list[Any]] = []
+
     def __init__(self, project: Project, environment: Mapping[str, str]) -> None:
         self._project = project
         factory = _find_factory(project)
         with unwatched(), environment_set(environment):
             self.app: Any = factory()
+            if any(self.app is other for other in RunningApp._running):
+                raise SetupError(
+                    f"`db_app_factory` ({project.app_factory}) has returned an application that is running already, on"
+                    " the database of other tests. Let it make a new one at each call."
+                )
             self._runner = TestClient(self.app)
             self._runner.__enter__()
+        RunningApp._running.append(self.app)
         self.portal = self._runner.portal
         self.lifespan_state = self._runner.app_state
 
@@ -95,6 +104,7 @@ class RunningApp:
 
     def stop(self) -> None:
         """Shut the application down."""
+        RunningApp._running.remove(self.app)
         with unwatched():
             self._runner.__exit__()
 
@@ -112,6 +122,11 @@ def _find_factory(project: Project) -> Callable[[], Any]:
             f"`db_app_factory` in the pytest configuration is {project.app_factory!r}, which cannot be imported:"
             f" {error}. Write module:function, and see that the module is on pytest's `pythonpath`."
         ) from error
+    if isinstance(factory, Starlette):
+        raise SetupError(
+            f"`db_app_factory` in the pytest configuration is {project.app_factory!r}, which is an application. Write a"
+            " function that makes a new one at each call: rollback tests and clone tests need one each."
+        )
     return factory  # type: ignore[no-any-return]
 
 

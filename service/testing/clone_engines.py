@@ -1,8 +1,8 @@
 """The engines of clone tests, of which each has one of its own; what a new one asks the server first is asked once."""
 
-import select
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg import Connection as PsycopgConnection
@@ -12,6 +12,7 @@ from sqlalchemy import Engine, NullPool, Pool, QueuePool, event, make_url
 from sqlalchemy.engine.base import OptionEngine
 
 from service.testing.errors import IsolationError
+from service.testing.rollback import is_silent
 from service.testing.worker import Database, EngineFactory
 
 Connection = PsycopgConnection[Any]
@@ -42,7 +43,9 @@ class CloneEngines:
     """Engines, made as the project makes its own, each for one database."""
 
     def __init__(self, make_engine: EngineFactory) -> None:
-        self._make_engine = make_engine
+        self.make_engine = make_engine
+        # Another maker of engines may have connected in another way.
+        self._connected: WeakSet[Connection] = WeakSet()
         self._made: Engine | None = None
         self._lent: LentEngine | None = None
         self._name = ""
@@ -54,10 +57,10 @@ class CloneEngines:
         self.close()
         if self._made is None or self._parameters is None:
             # One that connects in a way of its own is made anew each time.
-            self._made = self._make_engine(database.url)
+            self._made = self.make_engine(database.url)
             event.listen(self._made, "do_connect", self._connect)
         self._name = database.name
-        if warm is not None and not _is_silent(warm):
+        if warm is not None and not (warm in self._connected and is_silent(warm)):
             warm.close()
             warm = None
         self._warm = warm
@@ -68,7 +71,9 @@ class CloneEngines:
         """A connection to database `name`, as the engine would make it; None while it is not known how it does."""
         if self._parameters is None:
             return None
-        return psycopg.connect(**{**self._parameters, "dbname": name})
+        connection: Connection = psycopg.connect(**{**self._parameters, "dbname": name})
+        self._connected.add(connection)
+        return connection
 
     def take_back(self) -> Connection | None:
         """End the engine. The caller's is the session of a connection that came back to the pool, if there is one."""
@@ -82,6 +87,7 @@ class CloneEngines:
                 used = lent.driver_connection
                 lent.detach()
                 kept = _renew(used, self._parameters)
+                self._connected.add(kept)
         self.close()
         return kept
 
@@ -115,10 +121,3 @@ def _renew(used: Any, parameters: dict[str, Any]) -> Connection:  # noqa: ANN401
     if parameters.get("autocommit"):
         fresh.autocommit = True
     return fresh
-
-
-def _is_silent(connection: Connection) -> bool:
-    """Whether the server has said nothing that nobody asked for, such as that it has ended the session."""
-    server = select.poll()
-    server.register(connection.fileno(), select.POLLIN)
-    return not server.poll(0)

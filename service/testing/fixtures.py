@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine
 from sqlmodel import Session
 
 from service.testing.fork_server import ForkServer
-from service.testing.lender import LENDER
+from service.testing.lender import LENDER, WATCH
 from service.testing.live import LiveServer, serving
 from service.testing.loans import Loan
 from service.testing.queries import describe
@@ -128,12 +128,13 @@ def assert_queries(_loan: Loan) -> AssertQueries:
 
 
 @pytest.fixture
-def alembic_runner(_loan: Loan) -> Iterator[Any]:
+def alembic_runner(_loan: Loan, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Alembic on an empty database of its own."""
     # Few tests want Alembic; the others need not wait for its import.
     from service.testing.migration_runner import AlembicRunner  # noqa: PLC0415
 
     worker = _loan.worker
     database = worker.database(worker.databases.copy("template0"))
+    request.node.stash[WATCH].more_databases.add(database.name)
     yield AlembicRunner(worker.project, database)
     worker.stock.discard(database.name)

@@ -81,12 +81,16 @@ class Lender:
         data = self._data.find(item, make_engine)
         if watch.level is Isolation.CLONE:
             self._loan = self._lend_clone(worker, data, make_engine)
+            watch.database = self._loan.database.name
             return self._loan
         if watch.level is Isolation.NONE:
             raise SetupError(
                 f'{item.nodeid} is marked db(isolation="none") and asks for a fixture that needs a database.'
                 " Remove the marker, or the fixture."
             )
+        if "_running_app" in item.fixturenames:  # type: ignore[attr-defined]  # of a function, and others have no fixtures
+            # Its startup could wait for what the test's transaction has locked by then.
+            worker.app()
         database = self._data.database(data) if data else worker.base
         with self.report.measured("rollback: begin"):
             loan = RollbackLoan(worker, database, data.values if data else {}, worker.shared(make_engine, database))
@@ -98,7 +102,7 @@ class Lender:
             clone = Clone(worker.databases.copy(data.template), None) if data else worker.stock.take()
         self._clone = None if data else clone
         database = worker.database(clone.name)
-        if self._clone_engines is None:
+        if self._clone_engines is None or self._clone_engines.make_engine is not make_engine:
             self._clone_engines = CloneEngines(make_engine)
             worker.stock.connect_with(self._clone_engines.warm_up)
         engine = self._clone_engines.lend(database, clone.warm)

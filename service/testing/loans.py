@@ -67,9 +67,14 @@ class Loan(ABC):
         self.address_is_known = True
 
     def environment(self) -> dict[str, str]:
-        """The environment variables of an application on this database."""
-        redis_url = self.redis.url if self.worker.project.uses_redis else ""
-        return self.worker.project.fill_environment(database_url=self.database.url, redis_url=redis_url)
+        """The environment variables of an application on this database, and on an empty Redis."""
+        self._empty_redis()
+        return self.worker.environment(self.database)
+
+    def _empty_redis(self) -> None:
+        """Once in the test, and only if the application has a Redis."""
+        if self.worker.project.uses_redis:
+            _ = self.redis
 
     def client(self, running: "RunningApp") -> "Client":
         """A new client of the application."""
@@ -124,7 +129,8 @@ class RollbackLoan(Loan):
     @contextmanager
     def running_app(self) -> Iterator["RunningApp"]:
         """The worker's one application, its sessions on the shared connection."""
-        running = self.worker.app(self.environment())
+        self._empty_redis()
+        running = self.worker.app()
         running.bind(self._transaction.connection)
         with running.restored():
             yield running

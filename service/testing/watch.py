@@ -72,6 +72,8 @@ class Watch:
     level: Isolation
     is_declared: bool
     database: str | None = None
+    # Others that the test was given.
+    more_databases: set[str] = field(default_factory=set)
     shared: PsycopgConnection[Any] | None = None
     recorded: list[Query] | None = None
     # Whether anybody has used the shared connection.
@@ -107,10 +109,21 @@ class Watch:
 
     def check_checkout(self, database: str) -> None:
         """Raise IsolationError when this test must not take a connection to `database`."""
-        if self.level is Isolation.NONE and (self.is_declared or _OUR_DATABASES.fullmatch(database)):
+        if database in self.more_databases:
+            return
+        is_ours = _OUR_DATABASES.fullmatch(database) is not None
+        if self.level is Isolation.NONE and (self.is_declared or is_ours):
             raise self.fail("it has sent a query to a database")
-        if self.level is Isolation.ROLLBACK and database == self.database:
+        if self.level is Isolation.ROLLBACK and is_ours:
             raise self.fail("a second connection was opened, which does not see what the first has not committed")
+        if self.level is Isolation.CLONE and is_ours and database != self.database:
+            error = IsolationError(
+                f"{self.test} has connected to {database}, and its database is {self.database}. So does an application"
+                " that has kept the address of another test: in a value that is read at import or cached, or because it"
+                " is one object for all tests. Let what `db_app_factory` names make all of it anew."
+            )
+            self.violations.append(error)
+            raise error
 
     def check_statement(self, statement: str) -> None:
         """Raise IsolationError when the shared connection would answer `statement` with a half-truth."""
@@ -194,7 +207,7 @@ def _install() -> None:
 
 def _on_checkout(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  # of any driver
     watch = _state.watch
-    if watch is None or watch.level is Isolation.CLONE or watch.is_background():
+    if watch is None or watch.is_background():
         return
     is_postgres = isinstance(dbapi_connection, PsycopgConnection)
     watch.check_checkout(dbapi_connection.info.dbname if is_postgres else "")

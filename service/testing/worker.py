@@ -39,7 +39,7 @@ class Worker:
         self.project = project
         self.lease = lease
         self._app: RunningApp | None = None
-        self._shared: dict[str, SharedConnection] = {}
+        self._shared: dict[tuple[str, EngineFactory], SharedConnection] = {}
         owner, template = Owner(project.name, lease.run, worker_id), lease.template
         with ExitStack() as undo:
             self.databases = WorkerDatabases(
@@ -71,6 +71,11 @@ class Worker:
         if own.claim:
             self.databases.note(self.base.name, redis=own.claim.record)
 
+    def environment(self, database: Database) -> dict[str, str]:
+        """The environment variables of an application on `database` and this worker's Redis."""
+        redis_url = self.redis.url if self.project.uses_redis else ""
+        return self.project.fill_environment(database_url=database.url, redis_url=redis_url)
+
     def start_app(self, environment: Mapping[str, str]) -> "RunningApp":
         """An application, started in `environment`; the caller stops it."""
         # Not at the top, again: it brings the test client.
@@ -78,10 +83,10 @@ class Worker:
 
         return RunningApp(self.project, environment)
 
-    def app(self, environment: Mapping[str, str]) -> "RunningApp":
-        """The application of all rollback tests, started in `environment` when it is first asked for."""
+    def app(self) -> "RunningApp":
+        """The application of all rollback tests, started when it is first asked for."""
         if self._app is None:
-            self._app = self.start_app(environment)
+            self._app = self.start_app(self.environment(self.base))
             self._undo.callback(self._stop_app)
         return self._app
 
@@ -100,15 +105,16 @@ class Worker:
 
     def shared(self, make_engine: EngineFactory, database: Database) -> SharedConnection:
         """The connection of rollback tests on `database`."""
-        if database.name not in self._shared:
-            shared = self._shared[database.name] = SharedConnection(make_engine(database.url))
+        key = database.name, make_engine
+        if key not in self._shared:
+            shared = self._shared[key] = SharedConnection(make_engine(database.url))
             self._undo.callback(shared.close)
-        return self._shared[database.name]
+        return self._shared[key]
 
     def forget(self, database: Database) -> None:
         """Drop a database that rollback tests have used."""
-        if shared := self._shared.pop(database.name, None):
-            shared.close()
+        for key in [key for key in self._shared if key[0] == database.name]:
+            self._shared.pop(key).close()
         self.stock.discard(database.name)
 
     def close(self) -> None:
