@@ -60,7 +60,9 @@ class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
 def _validated(model_class: type[Model], schema: type[BaseModel] | None, values: dict[str, Any]) -> Model:
     relationships = inspect(model_class).relationships
     # What sub-factories have made is valid already, and no schema knows relationships: only the keys are checked.
-    related = {name: values.pop(name) for name in relationships.keys() & values.keys()}
+    given = {name: values.pop(name) for name in relationships.keys() & values.keys()}
+    # None is left out: to set it would undo a key that was given in its place.
+    related = {name: value for name, value in given.items() if value is not None}
     checker = schema or model_class
     keys = {
         local.key: getattr(related[name], remote.key) or _stand_in(local)
