@@ -1,5 +1,6 @@
 """The base of a project's factories."""
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from factory.alchemy import SQLAlchemyModelFactory, SQLAlchemyOptions
 from factory.base import OptionDefault
 from pydantic import BaseModel
 from sqlalchemy import inspect
+from sqlalchemy.orm import Mapper, RelationshipDirection
 from sqlmodel import SQLModel
 
 from service.testing import seeding
@@ -58,29 +60,32 @@ class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
 
 
 def _validated(model_class: type[Model], schema: type[BaseModel] | None, values: dict[str, Any]) -> Model:
-    relationships = inspect(model_class).relationships
-    # What sub-factories have made is valid already, and no schema knows relationships: only the keys are checked.
-    given = {name: values.pop(name) for name in relationships.keys() & values.keys()}
+    mapper = inspect(model_class)
+    given = {name: values.pop(name) for name in mapper.relationships.keys() & values.keys()}
     # None is left out: to set it would undo a key that was given in its place.
     related = {name: value for name, value in given.items() if value is not None}
+    keys = list(_foreign_keys(mapper, related))
     checker = schema or model_class
-    keys = {
-        local.key: getattr(related[name], remote.key) or _stand_in(local)
-        for name in related.keys() & _to_one(relationships)
-        for local, remote in relationships[name].local_remote_pairs
-        if local.key in checker.model_fields
-    }
-    valid = checker.model_validate({**keys, **values})
+    # What sub-factories have made is valid already, and no schema knows relationships: only the keys are checked.
+    checked = {name: value or _stand_in(column) for name, column, value in keys if name in checker.model_fields}
+    valid = checker.model_validate({**checked, **values})
     instance = valid if isinstance(valid, model_class) else model_class(**valid.model_dump())
     for name, value in related.items():
         setattr(instance, name, value)
-        for local, remote in relationships[name].local_remote_pairs if name in _to_one(relationships) else ():
-            setattr(instance, local.key, getattr(value, remote.key))
+    for name, _, value in keys:
+        setattr(instance, name, value)
     return instance
 
 
-def _to_one(relationships: Any) -> set[str]:  # noqa: ANN401  # a collection that SQLAlchemy does not name
-    return {relationship.key for relationship in relationships if not relationship.uselist}
+def _foreign_keys(mapper: Mapper[Any], related: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The keys by which the table refers to objects: the attribute, its column and the value, None if not stored."""
+    for name, value in related.items():
+        relationship = mapper.relationships[name]
+        # Else the key is in the other table, and is set when both are stored.
+        if relationship.direction is RelationshipDirection.MANYTOONE:
+            for local, remote in relationship.local_remote_pairs or ():
+                key = relationship.mapper.get_property_by_column(remote).key
+                yield mapper.get_property_by_column(local).key, local, getattr(value, key)
 
 
 def _stand_in(column: Any) -> Any:  # noqa: ANN401  # of the column's own type

@@ -8,15 +8,21 @@ SHELVES = """
     import pytest
     from bookshop import Row
     from service.testing.factories import ModelFactory
-    from sqlmodel import Field, Relationship
+    from sqlmodel import Column, Field, ForeignKey, Integer, Relationship
 
     class Shelf(Row, table=True):
         id: int | None = Field(default=None, primary_key=True)
 
     class Box(Row, table=True):
-        id: int | None = Field(default=None, primary_key=True)
+        number: int | None = Field(default=None, sa_column=Column("box_number", Integer, primary_key=True))
         shelf_id: int | None = Field(default=None, foreign_key="shelf.id")
         shelf: Shelf | None = Relationship()
+        label: "Label" = Relationship(back_populates="box", sa_relationship_kwargs={"uselist": False})
+
+    class Label(Row, table=True):
+        id: int | None = Field(default=None, primary_key=True)
+        box_number: int = Field(sa_column=Column("box_fk", ForeignKey("box.box_number"), nullable=False))
+        box: Box = Relationship(back_populates="label")
 
     class ShelfFactory(ModelFactory[Shelf]):
         class Meta:
@@ -27,6 +33,12 @@ SHELVES = """
             model = Box
 
         shelf = factory.SubFactory(ShelfFactory)
+
+    class LabelFactory(ModelFactory[Label]):
+        class Meta:
+            model = Label
+
+        box = factory.SubFactory(BoxFactory)
 
     @pytest.fixture
     def tables(session):
@@ -69,3 +81,33 @@ def test_a_related_object_may_be_none(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=4)
+
+
+def test_a_key_may_have_another_name_in_the_database(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        shelves=SHELVES,
+        test_it="""
+        from shelves import BoxFactory, LabelFactory, ShelfFactory, tables
+
+        def test_create(tables):
+            label = LabelFactory()
+
+            assert label.box_number == label.box.number
+            assert label.box.number is not None
+
+        def test_build():
+            assert LabelFactory.build().box_number is None
+            assert LabelFactory.build(box=BoxFactory.build(number=7)).box_number == 7
+
+        def test_the_other_side_of_a_key(tables):
+            label = LabelFactory()
+
+            box = BoxFactory(label=label)
+
+            assert (label.box, label.box_number) == (box, box.number)
+        """,
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=3)
