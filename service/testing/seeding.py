@@ -5,7 +5,6 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -22,8 +21,13 @@ class Destination:
     commits: bool
 
 
-# A ContextVar and not a class attribute of the factories: it belongs to one test.
-_destination: ContextVar[Destination | None] = ContextVar("destination", default=None)
+class _State:
+    # Not a ContextVar: a test's coroutines and threads may run in a context that is older than its database.
+    destination: Destination | None = None
+
+
+# A process runs one test at a time.
+_state = _State()
 # Factories whose sequences begin anew in every test.
 factories: WeakSet[Any] = WeakSet()
 # By factory, the next number of its sequence.
@@ -34,16 +38,16 @@ FROM_0: Sequences = MappingProxyType({})
 @contextmanager
 def storing(destination: Destination) -> Iterator[None]:
     """Let factories store there."""
-    token = _destination.set(destination)
+    before, _state.destination = _state.destination, destination
     try:
         yield
     finally:
-        _destination.reset(token)
+        _state.destination = before
 
 
 def destination() -> Destination:
     """Where factories store now; raises LookupError outside of a test with a database."""
-    if (found := _destination.get()) is None:
+    if (found := _state.destination) is None:
         raise LookupError(
             "A factory can store objects only in a test that has a database: ask for the fixture `session`,"
             " or use build() in place of create()."

@@ -111,3 +111,53 @@ def test_a_key_may_have_another_name_in_the_database(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=3)
+
+
+def test_factories_store_in_whatever_thread_or_task_a_test_runs(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        import pytest
+        from service.testing.seeding import Destination, destination, storing
+        from shop_factories import AuthorFactory, BookFactory
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.fixture
+        async def earlier(anyio_backend):
+            pass
+
+        @pytest.fixture
+        async def book(session):
+            return BookFactory()
+
+        async def test_coroutine(earlier, book, anyio_backend):
+            assert [book.title, BookFactory().title] == ["Volume 0", "Volume 1"]
+
+        @pytest.mark.db(isolation="clone")
+        def test_thread(client):
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(lambda: BookFactory() and None).result()
+
+            assert client.get("/books").json() == ["Volume 0"]
+
+        def test_one_destination_inside_of_another(session):
+            outer, inner = destination(), Destination(lambda: None, commits=False)
+
+            with pytest.raises(RuntimeError), storing(inner):
+                assert destination() is inner
+                raise RuntimeError
+
+            assert destination() is outer
+
+        def test_without_a_database():
+            with pytest.raises(LookupError, match="ask for the fixture `session`"):
+                AuthorFactory()
+        """
+    )
+
+    run_bookshop("-n0", "-panyio", env=given.environment).assert_outcomes(passed=4)
