@@ -23,6 +23,29 @@ class _Options(SQLAlchemyOptions):
         default = OptionDefault("schema", None, inherit=True)
         return [*super()._build_default_options(), default]  # type: ignore[no-untyped-call]
 
+    def _initialize_counter(self) -> None:
+        if self._counter is None and self.counter_reference is self:
+            self._counter = _Sequence(self.factory)
+            seeding.counters.add(self._counter)
+        super()._initialize_counter()  # type: ignore[no-untyped-call]
+
+
+class _Sequence:
+    """A factory's sequence. Where it begins is asked for with the first number, for it may depend on the database."""
+
+    def __init__(self, factory: Any) -> None:  # noqa: ANN401  # it is of a metaclass without types
+        self._factory = factory
+        self.position: int | None = None
+
+    def next(self) -> int:
+        if self.position is None:
+            self.position = self._factory._setup_next_sequence()  # noqa: SLF001  # factory_boy's name for it
+        self.position += 1
+        return self.position - 1
+
+    def reset(self, next_value: int) -> None:
+        self.position = next_value
+
 
 class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
     """Validated objects of a SQLModel table; `create` stores them where the test and the application see them.
@@ -37,10 +60,6 @@ class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
         """No factory by itself."""
 
         abstract = True
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init_subclass__(**kwargs)
-        seeding.factories.add(cls)
 
     @classmethod
     def _build(cls, model_class: type[Model], **values: Any) -> Model:  # noqa: ANN401  # values of any column

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Protocol
 from weakref import WeakSet
 
 from sqlmodel import Session
@@ -28,11 +28,19 @@ class _State:
 
 # A process runs one test at a time.
 _state = _State()
-# Factories whose sequences begin anew in every test.
-factories: WeakSet[Any] = WeakSet()
-# By factory, the next number of its sequence.
-Sequences = Mapping[Any, int]
-FROM_0: Sequences = MappingProxyType({})
+
+
+class Counter(Protocol):
+    """A factory's sequence, for one; None is where it begins."""
+
+    position: int | None
+
+
+# What begins anew in every test, and goes on after the data that is there.
+counters: WeakSet[Counter] = WeakSet()
+# Where those go on that have begun.
+Sequences = Mapping[Counter, int]
+ANEW: Sequences = MappingProxyType({})
 
 
 @contextmanager
@@ -55,8 +63,8 @@ def destination() -> Destination:
     return found
 
 
-def seed(subject: str, sequences: Sequences = FROM_0) -> None:
-    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' sequences from 0.
+def seed(subject: str, sequences: Sequences = ANEW) -> None:
+    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' sequences.
 
     Those in `sequences` go on from there.
     """
@@ -69,13 +77,13 @@ def seed(subject: str, sequences: Sequences = FROM_0) -> None:
 
 def go_on(sequences: Sequences) -> None:
     """Let the factories' sequences go on from there, if they are not further already."""
-    here = read_sequences()
-    _set({factory: max(number, sequences.get(factory, 0)) for factory, number in here.items()})
+    for counter, position in sequences.items():
+        counter.position = max(position, counter.position or 0)
 
 
 def read_sequences() -> Sequences:
-    """Where the factories' sequences go on. It draws these numbers: one of the others has to be called next."""
-    return {factory: factory._meta.next_sequence() for factory in _factories_that_count()}  # noqa: SLF001  # its name for it
+    """Where the factories' sequences go on."""
+    return {counter: counter.position for counter in counters if counter.position is not None}
 
 
 @contextmanager
@@ -94,10 +102,5 @@ def untouched() -> Iterator[None]:
 
 
 def _set(sequences: Sequences) -> None:
-    for factory in _factories_that_count():
-        factory.reset_sequence(sequences.get(factory, 0))
-
-
-def _factories_that_count() -> set[Any]:
-    """The factories without those that go on where the one counts that they derive from."""
-    return {factory._meta.counter_reference.factory for factory in factories}  # noqa: SLF001
+    for counter in counters:
+        counter.position = sequences.get(counter)

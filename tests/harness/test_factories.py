@@ -161,3 +161,54 @@ def test_factories_store_in_whatever_thread_or_task_a_test_runs(
     )
 
     run_bookshop("-n0", "-panyio", env=given.environment).assert_outcomes(passed=4)
+
+
+def test_sequences_begin_where_their_factory_says_and_go_on_after_data(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import factory
+        import pytest
+        from bookshop import Author
+        from service.testing.data import db_data
+        from service.testing.factories import ModelFactory
+        from sqlmodel import func, select
+
+        class PoetFactory(ModelFactory[Author]):
+            class Meta:
+                model = Author
+
+            name = factory.Sequence(lambda number: f"Poet {number}")
+
+            @classmethod
+            def _setup_next_sequence(cls):
+                return 1000
+
+        class BardFactory(PoetFactory):
+            pass
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_sequence(_again):
+            made = [PoetFactory.build(), BardFactory.build(), PoetFactory.build()]
+
+            assert [poet.name for poet in made] == ["Poet 1000", "Poet 1001", "Poet 1002"]
+
+        @db_data
+        def bard():
+            return BardFactory()
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_after_data(bard, _again):
+            assert [bard.name, PoetFactory.build().name] == ["Poet 1000", "Poet 1001"]
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_a_beginning_that_depends_on_the_database(session, monkeypatch, _again):
+            count = select(func.count(Author.id))
+            monkeypatch.setattr(PoetFactory, "_setup_next_sequence", lambda: session.exec(count).one())
+
+            assert [PoetFactory().name, PoetFactory().name] == ["Poet 1", "Poet 2"]
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
