@@ -1,10 +1,12 @@
 """The base of a project's factories."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import factory.random  # noqa: F401  # for `seeding`, which begins anew what is loaded
+from factory import declarations
 from factory.alchemy import SQLAlchemyModelFactory, SQLAlchemyOptions
 from factory.base import OptionDefault
 from pydantic import BaseModel
@@ -17,11 +19,45 @@ from service.testing import seeding
 Model = TypeVar("Model", bound=SQLModel)
 
 
+@dataclass(unsafe_hash=True)
+class _Position:
+    """Where an iterator is, which factories may share. It keeps all elements that it has ever drawn."""
+
+    iterator: declarations.Iterator
+
+    @property
+    def position(self) -> int | None:
+        if (elements := self.iterator.iterator) is None:
+            return None
+        return len(elements.past_elements) - len(elements.next_elements) or None
+
+    @position.setter
+    def position(self, position: int | None) -> None:
+        if (elements := self.iterator.iterator) is not None:
+            elements.reset()
+            for _ in range(position or 0):
+                elements.next_elements.popleft()
+
+
+def _find_iterators(declared: object) -> Iterator[declarations.Iterator]:
+    """Those among declarations, and inside of them, as in traits and in what sub-factories are given."""
+    if isinstance(declared, declarations.Iterator):
+        yield declared
+    elif isinstance(declared, dict | declarations.BaseDeclaration):
+        for inner in (declared if isinstance(declared, dict) else vars(declared)).values():
+            yield from _find_iterators(inner)
+
+
 class _Options(SQLAlchemyOptions):
     def _build_default_options(self) -> list[Any]:
         # factory_boy ships types for a part of itself.
         default = OptionDefault("schema", None, inherit=True)
         return [*super()._build_default_options(), default]  # type: ignore[no-untyped-call]
+
+    def contribute_to_class(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # factory_boy's own
+        super().contribute_to_class(*arguments, **options)  # type: ignore[no-untyped-call]
+        self._positions = {_Position(found) for found in _find_iterators(self.declarations)}
+        seeding.counters.update(self._positions)
 
     def _initialize_counter(self) -> None:
         if self._counter is None and self.counter_reference is self:

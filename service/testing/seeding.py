@@ -31,7 +31,7 @@ _state = _State()
 
 
 class Counter(Protocol):
-    """A factory's sequence, for one; None is where it begins."""
+    """A factory's sequence or iterator; None is where it begins."""
 
     position: int | None
 
@@ -64,7 +64,7 @@ def destination() -> Destination:
 
 
 def seed(subject: str, sequences: Sequences = ANEW) -> None:
-    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' sequences.
+    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' counters.
 
     Those in `sequences` go on from there.
     """
@@ -103,4 +103,6 @@ def untouched() -> Iterator[None]:
 
 def _set(sequences: Sequences) -> None:
     for counter in counters:
-        counter.position = sequences.get(counter)
+        # To set an iterator takes longer than to look, and most have not moved since the last test.
+        if counter.position != (position := sequences.get(counter)):
+            counter.position = position

@@ -212,3 +212,54 @@ def test_sequences_begin_where_their_factory_says_and_go_on_after_data(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
+
+
+def test_iterators_begin_anew_in_each_test_and_go_on_after_data(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import factory
+        import pytest
+        from service.testing.data import db_data
+        from shop_factories import AuthorFactory, BookFactory
+
+        class PoemFactory(BookFactory):
+            class Params:
+                is_old = factory.Trait(title=factory.Iterator(["Old", "Older", "Oldest"]))
+
+            title = factory.Iterator(["A", "B", "C", "D"])
+            author = factory.SubFactory(AuthorFactory, name=factory.Iterator(iter(["Ann", "Bob", "Cid", "Dan"])))
+
+        class OdeFactory(PoemFactory):
+            pass
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_iterator(_again):
+            poems = [PoemFactory.build(), OdeFactory.build(), PoemFactory.build(is_old=True)]
+
+            assert [(poem.title, poem.author.name) for poem in poems] == [("A", "Ann"), ("B", "Bob"), ("Old", "Cid")]
+
+        @db_data
+        def poem():
+            return PoemFactory()
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_after_data(poem, _again):
+            assert [poem.title, PoemFactory.build().title] == ["A", "B"]
+
+        @pytest.fixture
+        def before():
+            return OdeFactory.build_batch(2)[-1].title
+
+        @db_data
+        def ode():
+            return OdeFactory()
+
+        @pytest.mark.parametrize("_again", range(2))
+        def test_before_data(before, ode, _again):
+            assert [before, ode.title, PoemFactory.build().title] == ["B", "A", "C"]
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
