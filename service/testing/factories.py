@@ -12,7 +12,7 @@ from factory.base import OptionDefault
 from pydantic import BaseModel
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, RelationshipDirection
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel
 
 from service.testing import seeding
 
@@ -104,14 +104,24 @@ class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
     @classmethod
     def _create(cls, model_class: type[Model], **values: Any) -> Model:  # noqa: ANN401  # values of any column
         instance = _validated(model_class, cls._meta.schema, values)  # type: ignore[attr-defined]  # it is an option of ours
-        destination = seeding.destination()
-        session = destination.open_session()
+        session = seeding.destination().open_session()
         session.add(instance)
-        if destination.commits:
-            session.commit()
-        else:
-            session.flush()
+        _store(session)
         return instance
+
+    @classmethod
+    def _after_postgeneration(cls, instance: object, create: bool, results: object = None) -> None:  # noqa: FBT001  # by its name
+        super()._after_postgeneration(instance, create, results)  # type: ignore[no-untyped-call]
+        # Hooks may have changed the object, or stored others, after it was stored.
+        if create and results:
+            _store(seeding.destination().open_session())
+
+
+def _store(session: Session) -> None:
+    if seeding.destination().commits:
+        session.commit()
+    else:
+        session.flush()
 
 
 def _validated(model_class: type[Model], schema: type[BaseModel] | None, values: dict[str, Any]) -> Model:

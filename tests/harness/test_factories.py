@@ -263,3 +263,44 @@ def test_iterators_begin_anew_in_each_test_and_go_on_after_data(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
+
+
+def test_the_application_sees_what_is_done_after_the_generation(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import factory
+        import pytest
+        from bookshop import Book
+        from shop_factories import AuthorFactory, BookFactory
+        from sqlalchemy.orm import object_session
+
+        class DraftFactory(BookFactory):
+            @factory.post_generation
+            def renamed(self, create, extracted):
+                self.title += ", a draft"
+
+            @factory.post_generation
+            def sequel(self, create, extracted):
+                if extracted:
+                    object_session(self).add(Book(title=extracted, author_id=self.author_id))
+
+        @pytest.mark.db(isolation="clone")
+        def test_clone(client):
+            DraftFactory(sequel="Volume 1")
+
+            assert client.get("/books").json() == ["Volume 0, a draft", "Volume 1"]
+
+        def test_rollback(session, client):
+            DraftFactory(sequel="Volume 1")
+
+            assert not session.new and not session.dirty
+            assert client.get("/books").json() == ["Volume 0, a draft", "Volume 1"]
+
+        def test_without_a_database():
+            assert DraftFactory.build().title == "Volume 0, a draft"
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=3)
