@@ -1,6 +1,6 @@
 """The base of a project's factories."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -9,10 +9,11 @@ import factory.random  # noqa: F401  # for `seeding`, which begins anew what is 
 from factory import declarations
 from factory.alchemy import SQLAlchemyModelFactory, SQLAlchemyOptions
 from factory.base import OptionDefault
+from factory.errors import FactoryError
 from pydantic import BaseModel
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper, RelationshipDirection
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, select
 
 from service.testing import seeding
 
@@ -103,11 +104,26 @@ class ModelFactory(SQLAlchemyModelFactory, Generic[Model]):
 
     @classmethod
     def _create(cls, model_class: type[Model], **values: Any) -> Model:  # noqa: ANN401  # values of any column
-        instance = _validated(model_class, cls._meta.schema, values)  # type: ignore[attr-defined]  # it is an option of ours
         session = seeding.destination().open_session()
+        if (found := cls._find(session, model_class, values)) is not None:
+            return found
+        instance = _validated(model_class, cls._meta.schema, values)  # type: ignore[attr-defined]  # it is an option of ours
         session.add(instance)
         _store(session)
         return instance
+
+    @classmethod
+    def _find(cls, session: Session, model_class: type[Model], values: dict[str, Any]) -> Model | None:
+        """What `Meta.sqlalchemy_get_or_create` says to take instead of a new object, if it is there."""
+        names: Sequence[str] = cls._meta.sqlalchemy_get_or_create  # type: ignore[attr-defined]  # it is factory_boy's
+        if not names:
+            return None
+        if missing := set(names) - values.keys():
+            raise FactoryError(
+                f"{cls.__name__} has no value of {', '.join(sorted(missing))}, which its Meta.sqlalchemy_get_or_create"
+                " names. Declare one, or leave the name out there."
+            )
+        return session.exec(select(model_class).filter_by(**{name: values[name] for name in names})).one_or_none()
 
     @classmethod
     def _after_postgeneration(cls, instance: object, create: bool, results: object = None) -> None:  # noqa: FBT001  # by its name

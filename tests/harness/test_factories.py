@@ -304,3 +304,50 @@ def test_the_application_sees_what_is_done_after_the_generation(
     )
 
     run_bookshop("-n0", env=given.environment).assert_outcomes(passed=3)
+
+
+def test_a_factory_gets_what_is_there_by_the_columns_that_it_names(
+    bookshop: pytest.Pytester, run_bookshop: RunBookshop, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import factory
+        import pytest
+        from bookshop import Author, Book
+        from service.testing.factories import ModelFactory
+        from shop_factories import AuthorFactory, BookFactory
+
+        class PoetFactory(AuthorFactory):
+            class Meta:
+                sqlalchemy_get_or_create = ["name"]
+
+        class PoemFactory(BookFactory):
+            class Meta:
+                sqlalchemy_get_or_create = ["author", "title"]
+
+            author = factory.SubFactory(PoetFactory, name="Ann")
+
+        @pytest.mark.parametrize("_again", range(2))
+        @pytest.mark.parametrize("level", ["rollback", pytest.param("clone", marks=pytest.mark.db(isolation="clone"))])
+        def test_it(session, client, level, _again):
+            poem = PoemFactory(title="One")
+
+            assert PoemFactory(title="One") is poem
+            assert PoemFactory(title="Two").author is poem.author
+            assert PoetFactory(name="Bob") is not poem.author
+            assert client.get("/books").json() == ["One", "Two"]
+
+        def test_build():
+            assert PoetFactory.build(name="Ann") is not PoetFactory.build(name="Ann")
+
+        def test_no_value(session):
+            class BadFactory(BookFactory):
+                class Meta:
+                    sqlalchemy_get_or_create = ["author_id"]
+
+            with pytest.raises(factory.FactoryError, match="BadFactory has no value of author_id, .*get_or_create"):
+                BadFactory()
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
