@@ -5,10 +5,9 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Protocol
 from weakref import WeakSet
 
 from sqlmodel import Session
@@ -22,28 +21,41 @@ class Destination:
     commits: bool
 
 
-# A ContextVar and not a class attribute of the factories: it belongs to one test.
-_destination: ContextVar[Destination | None] = ContextVar("destination", default=None)
-# Factories whose sequences begin anew in every test.
-factories: WeakSet[Any] = WeakSet()
-# By factory, the next number of its sequence.
-Sequences = Mapping[Any, int]
-FROM_0: Sequences = MappingProxyType({})
+class _State:
+    # Not a ContextVar: a test's coroutines and threads may run in a context that is older than its database.
+    destination: Destination | None = None
+
+
+# A process runs one test at a time.
+_state = _State()
+
+
+class Counter(Protocol):
+    """A factory's sequence or iterator; None is where it begins."""
+
+    position: int | None
+
+
+# What begins anew in every test, and goes on after the data that is there.
+counters: WeakSet[Counter] = WeakSet()
+# Where those go on that have begun.
+Sequences = Mapping[Counter, int]
+ANEW: Sequences = MappingProxyType({})
 
 
 @contextmanager
 def storing(destination: Destination) -> Iterator[None]:
     """Let factories store there."""
-    token = _destination.set(destination)
+    before, _state.destination = _state.destination, destination
     try:
         yield
     finally:
-        _destination.reset(token)
+        _state.destination = before
 
 
 def destination() -> Destination:
     """Where factories store now; raises LookupError outside of a test with a database."""
-    if (found := _destination.get()) is None:
+    if (found := _state.destination) is None:
         raise LookupError(
             "A factory can store objects only in a test that has a database: ask for the fixture `session`,"
             " or use build() in place of create()."
@@ -51,8 +63,8 @@ def destination() -> Destination:
     return found
 
 
-def seed(subject: str, sequences: Sequences = FROM_0) -> None:
-    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' sequences from 0.
+def seed(subject: str, sequences: Sequences = ANEW) -> None:
+    """Begin all random data anew from a hash of `subject`, such as a test's id, and the factories' counters.
 
     Those in `sequences` go on from there.
     """
@@ -65,13 +77,13 @@ def seed(subject: str, sequences: Sequences = FROM_0) -> None:
 
 def go_on(sequences: Sequences) -> None:
     """Let the factories' sequences go on from there, if they are not further already."""
-    here = read_sequences()
-    _set({factory: max(number, sequences.get(factory, 0)) for factory, number in here.items()})
+    for counter, position in sequences.items():
+        counter.position = max(position, counter.position or 0)
 
 
 def read_sequences() -> Sequences:
-    """Where the factories' sequences go on. It draws these numbers: one of the others has to be called next."""
-    return {factory: factory._meta.next_sequence() for factory in _factories_that_count()}  # noqa: SLF001  # its name for it
+    """Where the factories' sequences go on."""
+    return {counter: counter.position for counter in counters if counter.position is not None}
 
 
 @contextmanager
@@ -90,10 +102,7 @@ def untouched() -> Iterator[None]:
 
 
 def _set(sequences: Sequences) -> None:
-    for factory in _factories_that_count():
-        factory.reset_sequence(sequences.get(factory, 0))
-
-
-def _factories_that_count() -> set[Any]:
-    """The factories without those that go on where the one counts that they derive from."""
-    return {factory._meta.counter_reference.factory for factory in factories}  # noqa: SLF001
+    for counter in counters:
+        # To set an iterator takes longer than to look, and most have not moved since the last test.
+        if counter.position != (position := sequences.get(counter)):
+            counter.position = position
