@@ -70,13 +70,19 @@ def _address(command: list[str], service: str, port: int) -> tuple[str, int]:
 
 def _run(command: list[str], guard: Callable[[int | None], None] = lambda _: None) -> str:
     output = ""
-    # The program that does the work is a child of `docker`: they are a group, to be killed as one.
+    # The program that does the work is a child of `docker`: they are a group, to be killed as one. It begins with the
+    # first line of its input: killed before that, we leave nothing behind that `guard` does not know.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         guard(process.pid)
         try:
-            output, errors = process.communicate(timeout=_START_SECONDS)
+            output, errors = process.communicate("\n", timeout=_START_SECONDS)
         except subprocess.TimeoutExpired:
             errors = f"no end after {_START_SECONDS} s"
         finally:
