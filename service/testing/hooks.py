@@ -96,6 +96,10 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     except SetupError as error:
         # Without a cause, which would be the same words once more.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except Exception:
+        # Told by this, or a consequence of it.
+        watch.violations.clear()
+        raise
 
 
 @pytest.hookimpl(wrapper=True)
@@ -116,9 +120,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         for violation in watch.violations:
             if violation is not error:
                 error.add_note(str(violation))
+        watch.violations.clear()
         raise
-    if watch.violations:
-        pytest.fail("\n".join(map(str, watch.violations)), pytrace=False)
+    _fail_for_violations(watch)
+
+
+def _fail_for_violations(watch: Watch) -> None:
+    """Fail for what was swallowed."""
+    violations = "\n".join(map(str, watch.violations))
+    watch.violations.clear()
+    if violations:
+        pytest.fail(violations, pytrace=False)
 
 
 def _find_query_limit(item: pytest.Item) -> int | None:
@@ -133,8 +145,10 @@ def _find_query_limit(item: pytest.Item) -> int | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
     """Take everything back."""
+    __tracebackhide__ = True
     try:
         yield
+        _fail_for_violations(item.stash[WATCH])
     except IsolationError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     finally:

@@ -87,6 +87,9 @@ class Lender:
             raise SetupError(
                 f'{item.nodeid} is marked db(isolation="none") and asks for a fixture that needs a database.'
                 " Remove the marker, or the fixture."
+                if watch.is_declared
+                else f"{item.nodeid} asks for a fixture that needs a database while it is running already. Name the"
+                " fixture among its arguments or in usefixtures, or mark it @pytest.mark.db."
             )
         if "_running_app" in item.fixturenames:  # type: ignore[attr-defined]  # of a function, and others have no fixtures
             # Its startup could wait for what the test's transaction has locked by then.
@@ -147,12 +150,17 @@ class Lender:
         return keep_database(self.worker(), self._loan.database, item)
 
     def finish(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Give back what the test had, when nothing of the test runs any more; its module's data after the last."""
+        """Give back what the test had, when nothing of the test runs any more; its module's data after the last.
+
+        After the last of all the application is stopped: an error of its shutdown is an error of that test.
+        """
         clone, self._clone = self._clone, None
         if clone is not None:
             self.worker().stock.give_back(clone)
         if not nextitem or module_of(nextitem) != module_of(item):
             self._data.leave(module_of(item))
+        if not nextitem and self._worker is not None:
+            self._worker.stop_app()
 
     def close(self) -> None:
         """Let everything go."""

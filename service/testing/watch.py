@@ -33,7 +33,8 @@ _QUOTED = re.compile(
     r"--[^\n]*|/\*.*?\*/|\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL
 )
 _AT_COMMIT = "NOTIFY is delivered at COMMIT"
-_NOTIFIES = re.compile(r"\bpg_notify\s*\(", re.IGNORECASE)
+# Also in a block of code, but not in one that is only made.
+_NOTIFIES = re.compile(r"\s*(?!CREATE\b)\w.*\bpg_notify\s*\(", re.IGNORECASE | re.DOTALL)
 _NOT_SHOWN = (
     (
         re.compile(r"\s*(UN)?LISTEN\b|\s*NOTIFY\b", re.IGNORECASE),
@@ -53,6 +54,7 @@ _NOT_SHOWN = (
     ),
 )
 _NO_SUCH_SAVEPOINT = "3B001"
+_IN_A_FAILED_TRANSACTION = "25P02"
 _IN_A_TRANSACTION = "25001"
 
 
@@ -151,7 +153,7 @@ def _classify(statement: str) -> _Facts:
     plain = _QUOTED.sub(" ", statement)
     deeds = (reason for pattern, reason in _NOT_SHOWN if pattern.match(plain))
     return _Facts(
-        not_shown=_AT_COMMIT if _NOTIFIES.search(statement) else next(deeds, None),
+        not_shown=_AT_COMMIT if _NOTIFIES.match(statement) else next(deeds, None),
         reads_clock=_FROZEN_CLOCK.search(plain) is not None,
     )
 
@@ -230,6 +232,11 @@ def _on_error(context: ExceptionContext) -> None:
     if code == _NO_SUCH_SAVEPOINT:
         raise watch.fail(
             "two transactions overlap, which one connection cannot do (close a session before another ends)"
+        )
+    if code == _IN_A_FAILED_TRANSACTION and is_noise(str(context.statement)):
+        raise watch.fail(
+            "a session begins while a statement of another one has failed, which one connection cannot do (call"
+            " rollback() on that one first)"
         )
     if code == _IN_A_TRANSACTION:
         raise watch.fail(f"this cannot be done inside of a transaction: {shorten(str(context.statement))}")

@@ -87,17 +87,18 @@ class Worker:
         """The application of all rollback tests, started when it is first asked for."""
         if self._app is None:
             self._app = self.start_app(self.environment(self.base))
-            self._undo.callback(self._stop_app)
+            self._undo.callback(self.stop_app)
         return self._app
 
-    def _stop_app(self) -> None:
-        if self._app is not None:
-            self._app.stop()
-            self._app = None
+    def stop_app(self) -> None:
+        """Stop the application of rollback tests, if it runs; raises what its shutdown raises."""
+        app, self._app = self._app, None
+        if app is not None:
+            app.stop()
 
     def replace_base(self) -> None:
         """Begin with a new copy, and a new application on it: a test has left something in the old one."""
-        self._stop_app()
+        self.stop_app()
         self.forget(self.base)
         self.base = self.database(self.databases.copy())
         if "redis" in self.__dict__:

@@ -60,8 +60,14 @@ class WorkerRedis:
     def _flush(self) -> None:
         if self.claim:
             self._client.flushdb()
-        else:
-            self._client.flushall()
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.flushall()
+        # The libraries of functions, which Redis has from version 7 on.
+        pipeline.function_flush()
+        emptied, *_ = pipeline.execute(raise_on_error=False)
+        if isinstance(emptied, Exception):
+            raise emptied
 
     def close(self) -> None:
         """Let it go, empty."""

@@ -38,10 +38,10 @@ RunWrapped = Callable[..., pytest.RunResult]
 def run_wrapped(run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers) -> RunWrapped:
     """Run tests on the bookshop that `code`, with a function `create_app`, makes."""
 
-    def run_wrapped(code: str, tests: str) -> pytest.RunResult:
+    def run_wrapped(code: str, tests: str, *, workers: str = "-n0") -> pytest.RunResult:
         bookshop.makepyfile(tests, wrapped=WRAPPED + code)
         result = run_bookshop(
-            *("-n0", "--randomly-dont-reorganize", "-o", "db_app_factory=wrapped:create_app"), env=given.environment
+            *(workers, "--randomly-dont-reorganize", "-o", "db_app_factory=wrapped:create_app"), env=given.environment
         )
         given.drop_kept()
         return result
@@ -194,3 +194,25 @@ def create_app():
     # On one connection the loop is in the way of some tests, which are told so.
     outcomes = result.parseoutcomes()
     assert outcomes.get("passed", 0) + outcomes.get("failed", 0) == 60
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+@pytest.mark.parametrize("last", ["assert client", "raise KeyError(client)"])
+def test_an_error_of_the_shutdown_is_one_of_the_last_test(run_wrapped: RunWrapped, workers: str, last: str) -> None:
+    result = run_wrapped(
+        """
+def create_app():
+    def stop(app):
+        raise RuntimeError("no way to stop")
+    return wrap(lambda app: None, stop)
+""",
+        f"""
+        def test_it(client): assert not client
+        def test_last(client): {last}
+        """,
+        workers=workers,
+    )
+
+    is_good = last.startswith("assert")
+    result.assert_outcomes(passed=int(is_good), failed=2 - is_good, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_last*", "E*RuntimeError: no way to stop"])

@@ -48,6 +48,8 @@ HALF_TRUTHS = {
     "test_commit_behind_a_statement": "a transaction cannot be begun or ended by a statement",
     "test_commit_behind_a_comment": "a transaction cannot be begun or ended by a statement",
     "test_commit_by_the_driver": "the transaction that was to be undone was ended before",
+    "test_failed_statement": "a session begins while a statement of another one has failed",
+    "test_swallowed_after_the_test": r"test_swallowed_after_the_test runs at .* a second connection was opened",
     "test_outside_of_transactions": "this cannot be done inside of a transaction: CREATE DATABASE",
     "test_frozen_clock": r"now\(\) is frozen",
     "test_two_requests_at_once": "Two requests at once cannot share one connection",
@@ -69,12 +71,13 @@ def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBo
     in_order = "--randomly-dont-reorganize"
     result = run_bookshop("-n0", "--tb=line", in_order, tests=["test_half_truths.py"], env=given.environment)
 
-    result.assert_outcomes(failed=27, passed=5, errors=2)
+    result.assert_outcomes(failed=29, passed=7, errors=3)
     output = result.stdout.str()
     for test, reason in HALF_TRUTHS.items():
         naming = rf'{reason}.*@pytest\.mark\.db\(isolation="clone"\)'
         assert re.search(naming, output), test
     assert output.count('Mark the test with @pytest.mark.db(isolation="rollback")') >= 2
+    assert "test_asked_for_while_it_runs asks for a fixture that needs a database while it is running already" in output
     assert "A COMMIT would have failed on a deferred constraint" in output
     assert "3 x SELECT book.title FROM book" in output
     assert "from bookshop.py:" in output

@@ -51,6 +51,7 @@ def test_no_statement_begins_or_ends_a_transaction(watch: Watch, statement: str)
         """SELECT 1 AS "a""; ROLLBACK" """,
         "SELECT $a$; ROLLBACK $$; ROLLBACK $a$",
         "SELECT 1 /* it's */, '; ROLLBACK'",
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('a', 'b') $$",
     ],
 )
 def test_other_statements_are_sent(watch: Watch, statement: str) -> None:

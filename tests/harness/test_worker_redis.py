@@ -27,10 +27,12 @@ def test_a_server_of_our_own_is_emptied_wholly(own: WorkerRedis) -> None:
         for number in (0, 3):
             client.select(number)
             client.set("books", 1)
+        client.function_load("#!lua name=books\nredis.register_function('count', function() return 1 end)")
 
         own.flush()
 
         assert client.info("keyspace") == {}
+        assert client.function_list() == []
 
 
 def test_of_another_server_one_database_is_emptied(given: GivenServers) -> None:

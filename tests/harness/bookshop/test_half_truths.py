@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from service.testing.lender import LENDER
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlmodel import select
 
 from bookshop import Author, Book
@@ -112,6 +112,31 @@ class TestEndOfTheConnectionsTransaction:
     def test_nothing_is_left(self, session, client):
         assert session.exec(select(Author).where(Author.name == "Left over")).all() == []
         client.get("/books")
+
+
+def test_failed_statement(session, client):
+    with pytest.raises(Exception, match="division by zero"):
+        session.execute(text("SELECT 1/0"))
+    client.get("/books")
+
+
+def test_function_that_notifies_is_made(client):
+    send(client, "CREATE FUNCTION tell() RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('books', '') $$")
+
+
+@pytest.fixture
+def swallowing(client):
+    yield
+    client.post("/swallowed")
+
+
+@pytest.mark.usefixtures("swallowing")
+def test_swallowed_after_the_test():
+    pass
+
+
+def test_asked_for_while_it_runs(request):
+    request.getfixturevalue("session")
 
 
 def test_outside_of_transactions(client):
