@@ -14,18 +14,26 @@ from starlette.testclient import TestClient
 
 from service.testing.configuration import Project
 from service.testing.errors import IsolationError, SetupError
-from service.testing.watch import unwatched
+from service.testing.listeners import unwatched
 
 
 class Client(TestClient):
-    """Starlette's TestClient on an application that is running already. It calls `after_request` after each request."""
+    """Starlette's TestClient on an application that is running already, with something to do around each request."""
 
     __test__ = False
 
-    def __init__(self, running: "RunningApp", *, after_request: Callable[[], None], one_at_a_time: bool) -> None:
+    def __init__(
+        self,
+        running: "RunningApp",
+        *,
+        before_request: Callable[[], None],
+        after_request: Callable[[], None],
+        one_at_a_time: bool,
+    ) -> None:
         super().__init__(running.app)
         self.portal = running.portal
         self.app_state.update(running.lifespan_state)
+        self._before_request = before_request
         self._after_request = after_request
         self._turn = threading.Lock() if one_at_a_time else None
 
@@ -37,6 +45,7 @@ class Client(TestClient):
                 ' Mark the test with @pytest.mark.db(isolation="clone").'
             )
         try:
+            self._before_request()
             return super().send(*args, **kwargs)
         finally:
             if self._turn is not None:
@@ -80,9 +89,11 @@ class RunningApp:
             )
         return found
 
-    def client(self, *, after_request: Callable[[], None], one_at_a_time: bool) -> Client:
+    def client(
+        self, *, before_request: Callable[[], None], after_request: Callable[[], None], one_at_a_time: bool
+    ) -> Client:
         """A new client of the application."""
-        return Client(self, after_request=after_request, one_at_a_time=one_at_a_time)
+        return Client(self, before_request=before_request, after_request=after_request, one_at_a_time=one_at_a_time)
 
     def bind(self, target: Connection | Engine) -> None:
         """Let every session of the application work on `target`, and in a savepoint of it if it is a connection."""

@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from service.testing.data import Source, Values, find_sources, present_all
+from service.testing.listeners import unwatched
 from service.testing.report import Report
 from service.testing.seeding import Destination, Sequences, go_on, read_sequences, seed, storing, untouched
-from service.testing.watch import unwatched
 from service.testing.worker import Database, EngineFactory, Worker
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from sqlmodel import Session
 
 from service.testing.fork_server import ForkServer
 from service.testing.lender import LENDER, WATCH
+from service.testing.listeners import recording
 from service.testing.live import LiveServer, serving
 from service.testing.loans import Loan
 from service.testing.queries import describe
 from service.testing.seeding import Destination, storing
-from service.testing.watch import recording
 from service.testing.worker import Database, EngineFactory
 
 if TYPE_CHECKING:

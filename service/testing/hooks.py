@@ -10,9 +10,10 @@ from service.testing.errors import IsolationError, NoServerError, SetupError
 from service.testing.keeping import discard_dumped
 from service.testing.lease import Lease
 from service.testing.lender import LENDER, WATCH, Lender, choose_level
+from service.testing.listeners import judge_by, recording
 from service.testing.plugin import PROJECT
 from service.testing.queries import describe
-from service.testing.watch import Isolation, Watch, judge_by, recording
+from service.testing.watch import Isolation, Watch
 
 pytest_plugins = ("service.testing.fixtures",)
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import SessionTransactionOrigin
 from sqlmodel import Session
 
 from service.testing.data import Values, present_all
@@ -78,7 +79,23 @@ class Loan(ABC):
 
     def client(self, running: "RunningApp") -> "Client":
         """A new client of the application."""
-        return running.client(after_request=self._after_request, one_at_a_time=not self.commits)
+        return running.client(
+            before_request=self._before_request, after_request=self._after_request, one_at_a_time=not self.commits
+        )
+
+    def _before_request(self) -> None:
+        """End the savepoint of the test's session, unless it holds what the test has yet to store or to end by itself.
+
+        Else a rollback of the session would undo what the application is about to commit.
+        """
+        session = None if self.commits else self.__dict__.get("session")
+        if session is None or (transaction := session.get_transaction()) is None:
+            return
+        is_ours_to_end = (
+            transaction.origin is SessionTransactionOrigin.AUTOBEGIN and not session.in_nested_transaction()
+        )
+        if is_ours_to_end and transaction.is_active and not (session.new or session.dirty or session.deleted):
+            session.commit()
 
     def _after_request(self) -> None:
         """Let the test's session read anew what the application may have changed, but keep what the test has set."""
@@ -137,6 +154,8 @@ class RollbackLoan(Loan):
 
     def end(self) -> None:
         """Undo the transaction; the session last, whose savepoint is gone by then, so that closing it sends nothing."""
+        if "session" in self.__dict__ and self._watch is not None:
+            self._watch.forget(self.session)
         was_ended = self._watch is not None and self._watch.has_begun and self._transaction.has_ended
         try:
             self._transaction.undo()

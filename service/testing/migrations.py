@@ -15,7 +15,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 
 from service.testing.configuration import Project
 from service.testing.errors import SetupError
-from service.testing.watch import unwatched
+from service.testing.listeners import unwatched
 
 _HAS_TABLES = text("SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))")
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from service.testing.errors import IsolationError
-from service.testing.watch import unwatched
+from service.testing.listeners import unwatched
 
 _DEFERRABLE = text(
     "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferrable)"

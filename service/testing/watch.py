@@ -1,12 +1,10 @@
-"""What a test may do to PostgreSQL at its isolation level, and what it did: a listener on every engine.
+"""What a test may do to PostgreSQL at its isolation level, and what it did. `listeners` tells it.
 
 A level that cannot show something says so, instead of letting the test pass or fail for the wrong reason.
 """
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,12 +13,10 @@ from typing import Any
 from weakref import WeakSet
 
 from psycopg import Connection as PsycopgConnection
-from sqlalchemy import Engine, Pool, event
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from service.testing.errors import IsolationError
-from service.testing.queries import Query, find_call_site, shorten
+from service.testing.queries import Query, shorten
 
 _OUR_DATABASES = re.compile(r"(t_[a-z0-9]+_[0-9a-f]+_[a-z0-9]+_[0-9]+|tpl_[0-9a-f]+)")
 _SAVEPOINT_NOISE = re.compile(r"\s*(SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)\b", re.IGNORECASE)
@@ -53,9 +49,11 @@ _NOT_SHOWN = (
         "a transaction cannot be begun or ended by a statement",
     ),
 )
-_NO_SUCH_SAVEPOINT = "3B001"
-_IN_A_FAILED_TRANSACTION = "25P02"
-_IN_A_TRANSACTION = "25001"
+_BEGUN = "service.testing: the test, and its commits before this session's transaction"
+
+# For which test the present code runs. Requests run in threads that are older than the test, but inherit its context;
+# threads of the lifespan do not.
+cause: ContextVar["Watch | None"] = ContextVar("cause", default=None)
 
 
 class Isolation(StrEnum):
@@ -82,6 +80,7 @@ class Watch:
     has_begun: bool = False
     violations: list[IsolationError] = field(default_factory=list)
     _transactions: int = 0
+    _commits: int = 0
     _clock_read_in: int | None = None
     _older_threads: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
 
@@ -100,10 +99,32 @@ class Watch:
         """Take note that the test, or the application for it, begins a transaction."""
         self._transactions += 1
 
+    def note_begin(self, session: Session) -> None:
+        """Take note that a session begins a transaction on the shared connection, which is a savepoint there."""
+        session.info[_BEGUN] = self, self._commits
+
+    def note_commit(self, session: Session) -> None:
+        """Take note that it commits, by which nothing is final: a savepoint around its own may be rolled back."""
+        if session.info.pop(_BEGUN, None) is not None:
+            self._commits += 1
+
+    def note_end(self, session: Session) -> None:
+        """Fail the test when what was not committed takes with it what others have committed since."""
+        test, commits = session.info.pop(_BEGUN, (None, 0))
+        if test is self and commits != self._commits:
+            self.fail(
+                "a session was rolled back, or closed without a commit, in which others had committed: on one"
+                " connection that undoes what they did (let it end before)"
+            )
+
+    def forget(self, session: Session) -> None:
+        """Let the session's transaction end without a word: all of the test does."""
+        session.info.pop(_BEGUN, None)
+
     def is_background(self) -> bool:
         """Whether the present thread was there before the test: the application's own housekeeping."""
         thread = threading.current_thread()
-        return thread is not threading.main_thread() and thread in self._older_threads and _cause.get() is not self
+        return thread is not threading.main_thread() and thread in self._older_threads and cause.get() is not self
 
     def adopt(self, threads: set[threading.Thread]) -> None:
         """Count threads as the application's own housekeeping that its startup has begun, in the midst of a test."""
@@ -162,110 +183,3 @@ def _classify(statement: str) -> _Facts:
 def is_noise(statement: str) -> bool:
     """Whether `statement` only marks where a transaction would begin or end."""
     return _SAVEPOINT_NOISE.match(statement) is not None
-
-
-class _State:
-    watch: Watch | None = None
-    installed = False
-
-
-_state = _State()
-# Requests run in threads that are older than the test, but inherit its context; threads of the lifespan do not.
-_cause: ContextVar[Watch | None] = ContextVar("cause", default=None)
-
-
-def judge_by(watch: Watch | None) -> Watch | None:
-    """Judge by `watch` from now on, or by nothing; return what was judged by before (a test may run pytest itself)."""
-    if not _state.installed:
-        _install()
-    before, _state.watch = _state.watch, watch
-    _cause.set(watch)
-    return before
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """The kit's own work, which no level forbids."""
-    watch, _state.watch = _state.watch, None
-    cause = _cause.set(None)
-    before = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        _cause.reset(cause)
-        if watch is not None:
-            watch.adopt(set(threading.enumerate()) - before)
-        _state.watch = watch
-
-
-def _install() -> None:
-    event.listen(Pool, "checkout", _on_checkout)
-    event.listen(Engine, "before_cursor_execute", _on_execute)
-    event.listen(Engine, "handle_error", _on_error)
-    event.listen(Engine, "set_connection_execution_options", _on_options)
-    event.listen(Session, "after_transaction_create", _on_transaction)
-    _state.installed = True
-
-
-def _on_checkout(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401  # of any driver
-    watch = _state.watch
-    if watch is None or watch.is_background():
-        return
-    is_postgres = isinstance(dbapi_connection, PsycopgConnection)
-    watch.check_checkout(dbapi_connection.info.dbname if is_postgres else "")
-
-
-def _on_execute(conn: Any, _cursor: object, statement: str, *_: object) -> None:  # noqa: ANN401  # Connection, faster
-    watch = _state.watch
-    if watch is None:
-        return
-    if watch.shared is not None and conn.connection.dbapi_connection is watch.shared:
-        watch.check_statement(statement)
-    if watch.recorded is not None and not is_noise(statement) and not watch.is_background():
-        watch.recorded.append(Query(statement, find_call_site()))
-
-
-def _on_error(context: ExceptionContext) -> None:
-    watch, code = _state.watch, getattr(context.original_exception, "sqlstate", None)
-    if watch is None or watch.level is not Isolation.ROLLBACK:
-        return
-    if code == _NO_SUCH_SAVEPOINT:
-        raise watch.fail(
-            "two transactions overlap, which one connection cannot do (close a session before another ends)"
-        )
-    if code == _IN_A_FAILED_TRANSACTION and is_noise(str(context.statement)):
-        raise watch.fail(
-            "a session begins while a statement of another one has failed, which one connection cannot do (call"
-            " rollback() on that one first)"
-        )
-    if code == _IN_A_TRANSACTION:
-        raise watch.fail(f"this cannot be done inside of a transaction: {shorten(str(context.statement))}")
-
-
-def _on_transaction(_session: Session, transaction: SessionTransaction) -> None:
-    # Not a savepoint of the test's own, in which now() may stand still.
-    if _state.watch is not None and transaction.parent is None:
-        _state.watch.count_transaction()
-
-
-def _on_options(conn: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
-    watch = _state.watch
-    if watch is None or watch.shared is None or "isolation_level" not in options:
-        return
-    if conn.connection.dbapi_connection is watch.shared:
-        raise watch.fail(f"another isolation level ({options['isolation_level']}) needs a transaction of its own")
-
-
-@contextmanager
-def recording() -> Iterator[list[Query]]:
-    """The queries that the test sends inside of the context, in their order, on any engine."""
-    watch = _state.watch
-    if watch is None:
-        raise RuntimeError("queries are recorded during a test only")
-    before, watch.recorded = watch.recorded, []
-    try:
-        yield watch.recorded
-    finally:
-        inner, watch.recorded = watch.recorded, before
-        if before is not None:
-            before.extend(inner)

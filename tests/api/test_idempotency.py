@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from service.expiry import expire_answers
 from service.models import Item, StoredAnswer
+from service.testing.listeners import recording
 from service.testing.queries import Query
-from service.testing.watch import recording
 from tests.api.conftest import ClientWith
 
 CREATE = {"op": "create", "item": {"name": "Kettle", "price": 34.9}}

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, NullPool, create_engine, event, text
 
 from service.testing.clone_engines import CloneEngines
 from service.testing.errors import IsolationError
-from service.testing.watch import unwatched
+from service.testing.listeners import unwatched
 from service.testing.worker import Database
 from tests.harness.conftest import GivenServers
 

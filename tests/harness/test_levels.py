@@ -39,6 +39,7 @@ HALF_TRUTHS = {
     "test_swallowed_error": "a second connection was opened",
     "test_engine": "a second connection was opened",
     "test_overlapping_sessions": "two transactions overlap",
+    "test_rolled_back_around_a_commit": "a session was rolled back, or closed without a commit, in which others had",
     "test_notify": "NOTIFY is delivered at COMMIT",
     "test_pg_notify": "NOTIFY is delivered at COMMIT",
     "test_listen": "NOTIFY is delivered at COMMIT",
@@ -71,7 +72,7 @@ def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBo
     in_order = "--randomly-dont-reorganize"
     result = run_bookshop("-n0", "--tb=line", in_order, tests=["test_half_truths.py"], env=given.environment)
 
-    result.assert_outcomes(failed=29, passed=7, errors=3)
+    result.assert_outcomes(failed=30, passed=8, errors=3)
     output = result.stdout.str()
     for test, reason in HALF_TRUTHS.items():
         naming = rf'{reason}.*@pytest\.mark\.db\(isolation="clone"\)'
@@ -82,6 +83,48 @@ def test_what_a_level_cannot_show_fails_and_names_the_marker(run_bookshop: RunBo
     assert "3 x SELECT book.title FROM book" in output
     assert "from bookshop.py:" in output
     assert "2 queries were sent, 1 were expected" in output
+
+
+def test_a_rollback_of_the_tests_session_leaves_what_the_application_has_committed(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import pytest
+        from sqlalchemy.exc import IntegrityError
+        from sqlmodel import select
+        from bookshop import Book
+
+        both_levels = pytest.mark.parametrize(
+            "level", [pytest.param(level, marks=pytest.mark.db(isolation=level)) for level in ("rollback", "clone")]
+        )
+
+        @both_levels
+        def test_it(client, session, level):
+            session.exec(select(Book)).all()
+            client.post("/books", json={"title": "Kept", "author_id": 1})
+            session.add(Book(title="Kept", author_id=1))
+            with pytest.raises(IntegrityError):
+                session.commit()
+            session.rollback()
+            assert client.get("/books").json() == ["Kept"]
+
+        @both_levels
+        def test_what_the_test_has_begun_is_its_own_to_end(client, session, level):
+            book = Book(title="Not yet", author_id=1)
+            session.add(book)
+            client.get("/books")
+            assert book in session.new
+            with session.begin_nested():
+                client.get("/books")
+            session.rollback()
+            with session.begin():
+                client.get("/books")
+            assert client.get("/books").json() == []
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=4)
 
 
 def test_what_only_the_end_of_a_test_shows_is_said_once(

@@ -37,6 +37,24 @@ def test_overlapping_sessions(client):
     client.post("/overlap")
 
 
+def test_rolled_back_around_a_commit(app):
+    with app.state.sessions() as outer:
+        outer.execute(text("SELECT 1"))
+        with app.state.sessions() as audit:
+            audit.add(Author(name="Seen"))
+            audit.commit()
+        outer.rollback()
+
+
+def test_committed_around_a_commit(app):
+    with app.state.sessions() as outer:
+        outer.execute(text("SELECT 1"))
+        with app.state.sessions() as audit:
+            audit.add(Author(name="Seen"))
+            audit.commit()
+        outer.commit()
+
+
 def test_notify(client):
     send(client, "NOTIFY books")
 
