@@ -244,6 +244,14 @@ def exit_on_signals(status: int | None = None, *, within_seconds: float) -> Call
         received.append(number)
         leave_if_asked()
 
+    tell = sys.unraisablehook
+
+    def tell_if_unknown(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_type is not SystemExit:
+            tell(unraisable)
+
+    # What Python drops, it would print.
+    sys.unraisablehook = tell_if_unknown
     for number in STOP_SIGNALS:
         signal.signal(number, leave)
     return leave_if_asked
