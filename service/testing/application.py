@@ -37,6 +37,19 @@ class Client(TestClient):
         self._after_request = after_request
         self._turn = threading.Lock() if one_at_a_time else None
 
+    @property
+    def raise_server_exceptions(self) -> bool:
+        """Whether an error of the application is raised here, as it is at first, or answered with its 500."""
+        return bool(self._app_transport.raise_server_exceptions)
+
+    @raise_server_exceptions.setter
+    def raise_server_exceptions(self, is_wanted: bool) -> None:
+        self._app_transport.raise_server_exceptions = is_wanted
+
+    @property
+    def _app_transport(self) -> Any:  # noqa: ANN401  # Starlette's has no public name
+        return self._transport
+
     def send(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as the class that is extended has it
         """Send one request."""
         if self._turn is not None and not self._turn.acquire(blocking=False):

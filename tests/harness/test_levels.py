@@ -10,7 +10,7 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
 
     result = run_bookshop("-n0", "--db-report", tests=["test_levels.py"], env=given.environment)
 
-    result.assert_outcomes(passed=67)
+    result.assert_outcomes(passed=68)
     assert given.databases() == databases
     assert given.keys() == keys
 
@@ -18,16 +18,16 @@ def test_each_level_keeps_its_promises_on_given_servers(run_bookshop: RunBooksho
 def test_each_level_keeps_its_promises_on_embedded_servers_in_several_processes(run_bookshop: RunBookshop) -> None:
     result = run_bookshop("-n2", "--db-report", tests=["test_levels.py"])
 
-    result.assert_outcomes(passed=67)
+    result.assert_outcomes(passed=68)
     result.stdout.re_match_lines(
         [r"postgresql: embedded, TEST_DATABASE_URL is not set", r"redis: embedded, one per worker, .*"]
     )
     result.stdout.re_match_lines(
         [
             r"template: tpl_\w+ \(built in \d+ ms\), copied by (FILE_COPY|WAL_LOG)",
-            r"tests: 32 clone, 3 none, 32 rollback",
+            r"tests: 32 clone, 3 none, 33 rollback",
             r"clone: acquire: 32 x, p50 .* ms, p95 .* ms.*",
-            r"rollback: begin: 32 x, p50 .*",
+            r"rollback: begin: 33 x, p50 .*",
         ],
         consecutive=False,
     )

@@ -9,6 +9,7 @@ import redis
 import requests
 from pydantic import ValidationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import select
 
 from bookshop import Author, Book
@@ -218,6 +219,15 @@ def test_a_request_leaves_alone_what_the_test_has_set_and_not_flushed(session, c
     client.get("/greeting")
 
     assert book.title == "Mine"
+
+
+def test_what_the_application_does_not_handle_is_raised_or_answered(client):
+    with pytest.raises(DBAPIError, match="division by zero"):
+        client.post("/sql", params={"statement": "SELECT 1/0"})
+
+    client.raise_server_exceptions = False
+
+    assert client.post("/sql", params={"statement": "SELECT 1/0"}).status_code == 500
 
 
 def test_rows_of_a_background_task_stay_for_the_next_request(client):
