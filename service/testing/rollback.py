@@ -18,6 +18,8 @@ _DEFERRABLE = text(
 )
 # One round trip. Session-level advisory locks and prepared statements survive a ROLLBACK.
 _UNDO = b"ROLLBACK; DEALLOCATE ALL; SELECT pg_advisory_unlock_all()"
+# What a test may set on the driver's connection.
+_ATTRIBUTES = ("row_factory", "cursor_factory", "server_cursor_factory", "prepare_threshold")
 # What ends a transaction of the driver's, which SQLAlchemy calls too.
 _ENDINGS = ("commit", "rollback")
 
@@ -29,6 +31,7 @@ class SharedConnection:
         self._engine = engine
         self._connection: Connection | None = None
         self._has_deferrable = False
+        self._attributes: dict[str, Any] = {}
         # By a session that a test has left to its teardown_method, or an application's thread.
         event.listen(engine, "before_cursor_execute", self._refuse_between_tests)
         self._is_lent = False
@@ -41,6 +44,8 @@ class SharedConnection:
         elif self._connection.in_transaction():
             # Somebody began one after the last test, and was refused.
             self._connection.rollback()
+        for name, value in self._attributes.items():
+            setattr(self._connection.connection.driver_connection, name, value)
         self._is_lent = True
         return TestTransaction(self._connection, has_deferrable=self._has_deferrable, give_back=self._take_back)
 
@@ -59,6 +64,7 @@ class SharedConnection:
         connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
         self._has_deferrable = connection.execute(_DEFERRABLE).scalar_one()
         connection.commit()
+        self._attributes = {name: getattr(connection.connection.driver_connection, name) for name in _ATTRIBUTES}
         return connection
 
     def _take_back(self) -> None:

@@ -64,6 +64,7 @@ def test_what_a_test_leaves_on_the_connection_is_gone(
     bookshop.makepyfile(
         """
         import pytest
+        from psycopg.rows import dict_row
         from sqlalchemy import text
 
         BOOKS = text("SELECT * FROM book")
@@ -79,6 +80,12 @@ def test_what_a_test_leaves_on_the_connection_is_gone(
         @pytest.mark.parametrize("number", range(2))
         def test_statement_is_prepared(session, number):
             session.execute(text("PREPARE books AS SELECT 1"))
+
+        def test_rows_are_dicts(session):
+            session.connection().connection.driver_connection.row_factory = dict_row
+
+        def test_rows_are_rows(session):
+            assert session.execute(text("SELECT 1 AS one")).scalar_one() == 1
 
         @pytest.mark.parametrize("ending", ["raw close", "end of the session"])
         def test_connection_is_lost(session, ending):
@@ -104,7 +111,7 @@ def test_what_a_test_leaves_on_the_connection_is_gone(
         """
     )
 
-    run_bookshop("-n0", IN_ORDER, env=given.environment).assert_outcomes(passed=9)
+    run_bookshop("-n0", IN_ORDER, env=given.environment).assert_outcomes(passed=11)
 
 
 @pytest.mark.parametrize("order", [["test_one.py", "test_two.py"], ["test_two.py", "test_one.py"]])
