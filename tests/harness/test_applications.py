@@ -216,3 +216,21 @@ def create_app():
     is_good = last.startswith("assert")
     result.assert_outcomes(passed=int(is_good), failed=2 - is_good, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_last*", "E*RuntimeError: no way to stop"])
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        ("", "need an application. Name the function that makes it by `db_app_factory`"),
+        ("nowhere:create_app", "`db_app_factory` in the pytest configuration is 'nowhere:create_app', which cannot be"),
+    ],
+)
+def test_an_application_that_is_not_to_be_found_is_told(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, factory: str, told: str
+) -> None:
+    bookshop.makepyfile("def test_it(client): pass\n\ndef test_without(session): pass")
+
+    result = run_bookshop("-n0", "-o", f"db_app_factory={factory}", env=given.environment)
+
+    result.assert_outcomes(passed=1, errors=1)
+    assert told in result.stdout.str()

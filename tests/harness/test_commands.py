@@ -83,6 +83,20 @@ def test_doctor_names_a_server_that_is_not_there(
     assert "can be claimed" in report
 
 
+def test_doctor_names_a_user_who_may_not_create_databases(
+    run_command: RunCommand, inner_environment: pytest.MonkeyPatch, given: GivenServers
+) -> None:
+    given.admin.execute("CREATE ROLE reader LOGIN")
+    inner_environment.setenv("TEST_DATABASE_URL", given.postgres.url().replace("postgres@", "reader@"))
+
+    status, report = run_command("doctor")
+    given.admin.execute("DROP ROLE reader")
+
+    assert status == 1
+    assert "PROBLEM: the user 'reader' may not create databases: " in report
+    assert 'ALTER ROLE "reader" CREATEDB' in report
+
+
 def ask_psql(given: GivenServers, query: str, *arguments: str) -> list[str]:
     """The rows that psql shows for `query`, opened by a command."""
     path = os.pathsep.join([str(given.postgres.bin_directory), os.environ["PATH"]])
