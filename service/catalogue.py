@@ -114,6 +114,8 @@ class Catalogue(UnitOfWork):
 
     def add_items(self, items: Iterable[ItemWrite]) -> None:
         """Append many new items in one transaction and commit."""
+        # Of a stream there is no second try.
+        self.pass_over_taken_ids()
         with self._writing(LIST_KEY):
             crud.copy_items(self.session, items)
 

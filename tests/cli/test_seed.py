@@ -48,6 +48,17 @@ def test_seed_adds_to_what_is_there(configured: Terminal, engine: Engine) -> Non
     assert stored_rows(engine) == generated_rows(2, 1) + generated_rows(3, 1)
 
 
+def test_seed_passes_over_ids_that_others_gave_out(configured: Terminal, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (id, name, price) SELECT n, 'Named', 1 FROM generate_series(1, 3) n"))
+
+    told = configured.run("seed", "--items", "2")
+
+    assert told.returncode == 0, told.stderr
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM item ORDER BY id")).scalars().all() == [1, 2, 3, 4, 5]
+
+
 def test_seed_drops_the_cached_list(configured: Terminal, redis_client: redis.Redis) -> None:
     redis_client.set("all_items_cache", "[]")
 
