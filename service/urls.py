@@ -31,8 +31,9 @@ REDIS_GROUPS |= {
     scheme.replace("redis", "rediss"): f"{form.replace('redis', 'rediss', 1)}[?ssl_...=...]"
     for scheme, form in REDIS_GROUPS.items()
 }
-_SCHEME = re.compile(r"[\w+]+://")
-_PASSWORD_IN_WORDS = re.compile(r"(pass\w*\s*=).*", re.DOTALL | re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z+]+://")
+_WORD = re.compile(r"[A-Za-z_-]{1,20}")
+_PLACE = re.compile(r"[\w.:\[\]-]+(/[\w.-]*)?")
 _MAX_PORT = 65_535
 _HOST = r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}"
 _MANY_HOSTS = re.compile(
@@ -43,22 +44,27 @@ _MANY_HOSTS = re.compile(
 
 
 def mask_url(value: str) -> str:
-    """`value` with the password replaced by `***`, and in what cannot be read as a URL all that may hold one."""
-    credentials, at, rest = value.rpartition("@")
-    if "?" in credentials:  # that @ may be a part of a password in the query
-        return "(withheld)"
+    """`value` with the password replaced by `***`; what cannot be read as a URL is withheld where it may hold one."""
+    credentials, _, place = value.rpartition("@")
     try:
-        url = make_url(value) if "@" not in credentials else None
+        url = make_url(value) if not {"@", "?"} & set(credentials) else None
     except (ArgumentError, ValueError):
         url = None
     if url is None:
-        scheme = _SCHEME.match(credentials)
-        shown = f"{scheme[0] if scheme else ''}***@{rest}" if at else rest
-        # libpq's other form: host=... password=...
-        return _PASSWORD_IN_WORDS.sub(r"\1***", shown.partition("?")[0])
+        return _mask_what_is_no_url(value, credentials, place)
     # libpq and redis-py also take a password from the query; of that, only what says where the server is can be shown.
     where = {name: part for name, part in url.query.items() if name in {"host", "port", "db"}}
     return url.set(query=where).render_as_string(hide_password=True)
+
+
+def _mask_what_is_no_url(value: str, credentials: str, place: str) -> str:
+    """A word that is no secret, the scheme, and the server behind an @, if that is no part of a password."""
+    if _WORD.fullmatch(value):
+        return value
+    scheme = found[0] if (found := _SCHEME.match(value)) else ""
+    if "@" not in value or "?" in credentials or not _PLACE.fullmatch(place):
+        return f"{scheme}(withheld)"
+    return f"{scheme}***@{place}"
 
 
 def _read_url(value: SecretStr, schemes: tuple[str, ...], *, others: Iterable[str] = ()) -> URL:

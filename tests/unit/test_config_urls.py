@@ -159,6 +159,7 @@ def test_an_empty_url_is_not_set(environment: Environment) -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        SECRET,
         f"{SECRET}@host",
         f"host=h password={SECRET}",
         f"http://user:{SECRET}@h/items",

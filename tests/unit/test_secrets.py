@@ -35,6 +35,15 @@ REDIS_URL = f"redis://:{SECRET}@cache.example:6379/0"
         f"redis://h:port/0?password=x@{SECRET}",
         f"host=h password={SECRET} dbname=items",
         f"host=h PASSWORD = 'x {SECRET}'",
+        f"host=db user=x password=s3cr@et {SECRET}",
+        f"HOST=db PWD={SECRET}",
+        f"postgresql://app:{SECRET}/items",
+        f"postgresql://u:{SECRET},host:5432/db",
+        f"redis://:{SECRET}",
+        f"redis://default:{SECRET}:6379/0",
+        f"redis://:{SECRET}%40host:6379",
+        f"user:{SECRET}",
+        SECRET,
     ],
 )
 def test_a_masked_url_has_no_password(url: str) -> None:
@@ -50,11 +59,13 @@ def test_a_masked_url_still_tells_where() -> None:
     ("value", "masked"),
     [
         ("nonsense", "nonsense"),
-        ("db.example:5432/items", "db.example:5432/items"),
+        ("not-a-url", "not-a-url"),
+        ("db.example:5432/items", "(withheld)"),
+        ("postgresql://app:port/items", "postgresql://(withheld)"),
         (f"postgresql://user:{SECRET}@db.example:port/items", "postgresql://***@db.example:port/items"),
         (f"postgresql://user:x@{SECRET}@db.example/items", "postgresql://***@db.example/items"),
         (f"user:{SECRET}@db.example/items", "***@db.example/items"),
-        (f"host=db.example user=u password={SECRET}", "host=db.example user=u password=***"),
+        (f"host=db.example user=u password={SECRET}", "(withheld)"),
     ],
 )
 def test_what_cannot_be_read_is_shown_but_for_what_may_be_a_password(value: str, masked: str) -> None:
