@@ -19,7 +19,7 @@ from service.redis_client import Client
 from service.retries import TRIES
 from service.web import idempotency
 from service.web.idempotency import Claim
-from service.web.streams import Transfers, occupying
+from service.web.streams import Transfers
 
 
 async def get_engine(request: Request) -> Engine:
@@ -60,18 +60,6 @@ async def get_catalogue(request: Request, session: SessionDep) -> Catalogue:
     return Catalogue(session=session, sessions=request.app.state.sessions, cache=request.app.state.cache)
 
 
-async def take_import_turn(transfers: TransfersDep) -> AsyncIterator[None]:
-    """Let few imports run at a time."""
-    async with occupying(transfers.imports):
-        yield
-
-
-async def take_export_turn(transfers: TransfersDep) -> AsyncIterator[None]:
-    """Let few exports run at a time."""
-    async with occupying(transfers.exports):
-        yield
-
-
 async def take_turn(request: Request) -> AsyncIterator[None]:
     """Let few requests at a time change one item: more would hold threads and connections to wait for its row."""
     async with request.app.state.turns.take(request.path_params["item_id"]):
@@ -80,9 +68,6 @@ async def take_turn(request: Request) -> AsyncIterator[None]:
 
 # For routes that change the one item that their path names.
 TURN = Depends(take_turn, scope="function")
-IMPORT_TURN = Depends(take_import_turn, scope="function")
-# Until the file has been sent.
-EXPORT_TURN = Depends(take_export_turn, scope="request")
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
 
 # Lists, because a header may come in several lines, which mean what one with commas means (RFC 9110, section 5.3).

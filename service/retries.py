@@ -53,8 +53,16 @@ def retry_transaction(
             reason = "database.conflict" if is_conflict(error) else "database.connection_lost"
             log.warning(reason, extra={"tries": n, "error": str(error.orig)})
             if _is_id_taken(error):
-                pass_over_taken_ids()
+                _try(pass_over_taken_ids)
     return work()
+
+
+def _try(pass_over_taken_ids: Callable[[], object]) -> None:
+    try:
+        pass_over_taken_ids()
+    except DBAPIError as error:
+        # A user who may only take ids, one by one, for one: the next try takes another.
+        log.warning("database.ids_not_passed_over", extra={"error": str(error.orig)})
 
 
 def retry_lost_connection(read: Callable[[], Result]) -> Result:

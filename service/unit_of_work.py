@@ -83,7 +83,7 @@ class UnitOfWork:
     def pass_over_taken_ids(self) -> None:
         """Let items to come get ids beyond those that items have, whoever gave them."""
         with self.sessions() as session, committing(session):
-            crud.pass_over_ids(session, crud.find_highest_taken_id(session))
+            crud.pass_over_ids(session, crud.find_end_of_taken_ids(session))
 
     def void_cache(self) -> None:
         """Make every entry a miss for every process."""

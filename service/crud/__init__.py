@@ -23,7 +23,7 @@ from service.crud.changes import (
 )
 from service.crud.epoch import bump_cache_epoch, find_server_start
 from service.crud.export import copy_csv, copy_ndjson
-from service.crud.ids import find_highest_taken_id, pass_over_ids
+from service.crud.ids import find_end_of_taken_ids, pass_over_ids
 from service.crud.items import copy_items, delete_item, find_item, insert_item, update_item
 from service.crud.pages import count_items, list_page, matching
 from service.crud.staging import (
@@ -57,10 +57,10 @@ __all__ = [
     "drop_staging",
     "expire_mark",
     "find_answer",
+    "find_end_of_taken_ids",
     "find_feed_end",
     "find_feed_start",
     "find_highest_id",
-    "find_highest_taken_id",
     "find_item",
     "find_server_start",
     "insert_item",

@@ -1,22 +1,22 @@
 """Files of items over HTTP."""
 
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from service.catalogue import Catalogue
-from service.dependencies import EXPORT_TURN, IMPORT_TURN, CatalogueDep, Once, TransfersDep
+from service.dependencies import CatalogueDep, Once, TransfersDep
 from service.filters import ItemFilter
 from service.transfer import Format
 from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON, accepts, read_media_type
 from service.web.openapi import describe_headers
 from service.web.problems import Fault, Problem, Responses, describe_problems
-from service.web.streams import PatientStream, Upload
+from service.web.streams import PatientStream, Upload, occupying
 from service.web.strict_route import StrictRoute
 
 router = APIRouter(prefix="/items", tags=["transfer"], route_class=StrictRoute, responses=describe_problems(422, 503))
@@ -86,6 +86,24 @@ class ExportQuery(ItemFilter):
     format: Format = Field(default=Format.NDJSON, description="what kind of file")
 
 
+# They hand on what the query says, so that one without sense is refused before it waits for a turn.
+
+
+async def _take_import_turn(
+    transfers: TransfersDep,
+    dry_run: Annotated[bool, Query(description="say what would be done, and do nothing")] = False,  # noqa: FBT002
+) -> AsyncIterator[bool]:
+    async with occupying(transfers.imports):
+        yield dry_run
+
+
+async def _take_export_turn(
+    transfers: TransfersDep, query: Annotated[ExportQuery, Query()]
+) -> AsyncIterator[ExportQuery]:
+    async with occupying(transfers.exports):
+        yield query
+
+
 IMPORTED: Responses = {
     200: {"description": "What was done.", "headers": describe_headers("Idempotency-Replayed")},
     **describe_problems(409),
@@ -98,14 +116,13 @@ IMPORTED: Responses = {
     response_model=ImportResult,
     responses=IMPORTED,
     openapi_extra={"requestBody": BODY, **KEY_HEADER},
-    dependencies=[IMPORT_TURN],
 )
 @accepts(*FORMATS)
 def import_items(
     request: Request,
     catalogue: CatalogueDep,
     transfers: TransfersDep,
-    dry_run: Annotated[bool, Query(description="say what would be done, and do nothing")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, Depends(_take_import_turn, scope="function")],
 ) -> Response:
     """Create items, and replace those whose id is given: all of a file of any length, or nothing.
 
@@ -122,8 +139,13 @@ def import_items(
     return Once(catalogue, upload.claim())(run, tries=1)
 
 
-@router.get("/export", response_class=Response, responses=FILE, dependencies=[EXPORT_TURN])
-def export_items(catalogue: CatalogueDep, transfers: TransfersDep, query: Annotated[ExportQuery, Query()]) -> Response:
+@router.get("/export", response_class=Response, responses=FILE)
+def export_items(
+    catalogue: CatalogueDep,
+    transfers: TransfersDep,
+    # Until the file has been sent.
+    query: Annotated[ExportQuery, Depends(_take_export_turn, scope="request")],
+) -> Response:
     """All items that the filters choose in one file, oldest first, as they were at one moment."""
     chunks = _begin_export(catalogue, query)
     # What fails at the start can still be answered with a problem.

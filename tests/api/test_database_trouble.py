@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from service.crud.ids import SEQUENCE_LOCK_KEY
 from service.embedded import PostgresServer
 from tests.api.conftest import ClientWith
 from tests.cache.proxy import Proxy
@@ -267,3 +268,13 @@ def test_a_host_that_is_gone_is_given_up_by_the_system(
             told.append([parameters[name] for name in limits])
 
     assert told == [["5", "1", "3", "5000"], ["60", "1", "3", "5000"]]
+
+
+def test_where_taken_ids_cannot_be_passed_over_the_next_one_is_tried(client_with: ClientWith, engine: Engine) -> None:
+    client = client_with(lock_timeout_ms=20)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (id, name, price) VALUES (1, 'One', 1), (2, 'Two', 1)"))
+    with engine.connect() as holder:
+        holder.execute(text(f"SELECT pg_advisory_lock({SEQUENCE_LOCK_KEY})"))
+
+        assert client.post("/items/", json={"name": "Widget", "price": 1}).json()["id"] == 3

@@ -66,6 +66,19 @@ def test_who_waits_too_long_for_a_turn_is_turned_away(
     assert [transfer(client).status_code for _ in range(2)] == [200, 200]
 
 
+@pytest.mark.parametrize(
+    ("kind", "method", "path"), [("exports", "GET", "export?format=xml"), ("imports", "POST", "import?dry_run=x")]
+)
+def test_a_query_without_sense_is_refused_before_it_waits(
+    client: TestClient, app: FastAPI, kind: str, method: str, path: str
+) -> None:
+    take_all(app, kind)
+
+    answer = client.request(method, f"/items/{path}", headers=NDJSON if method == "POST" else {})
+
+    assert answer.status_code == 422
+
+
 def test_head_of_an_export_waits_for_no_turn(client: TestClient, app: FastAPI) -> None:
     take_all(app, "exports")
 

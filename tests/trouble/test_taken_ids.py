@@ -70,3 +70,12 @@ def test_ids_that_others_gave_out_are_passed_over(
     assert answers == [200, 200]
     next_ids = text("SELECT count(*) FROM item WHERE name = 'Late' AND id - :count IN (1, 2)")
     assert ask(engine, next_ids.bindparams(count=count)) == 2
+
+
+def test_an_id_that_is_far_above_lifts_no_id_to_come(client: TestClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO item (id, name, price) VALUES (1, 'One', 1), (1000000000000000, 'Far', 1)")
+        )
+
+    assert client.post("/items/", json=LATE).json()["id"] == 2
