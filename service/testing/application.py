@@ -84,6 +84,8 @@ class RunningApp:
             self._runner = TestClient(self.app)
             self._runner.__enter__()
         RunningApp._running.append(self.app)
+        # What the application's sessions are made with, until a test binds them elsewhere.
+        self._made_with: dict[str, Any] | None = None
         self.portal = self._runner.portal
         self.lifespan_state = self._runner.app_state
 
@@ -110,7 +112,10 @@ class RunningApp:
 
     def bind(self, target: Connection | Engine) -> None:
         """Let every session of the application work on `target`, and in a savepoint of it if it is a connection."""
-        self.sessions.configure(bind=target, join_transaction_mode="create_savepoint")
+        sessions = self.sessions
+        if self._made_with is None:
+            self._made_with = dict(sessions.kw)
+        sessions.configure(bind=target, join_transaction_mode="create_savepoint")
 
     @contextmanager
     def restored(self) -> Iterator[None]:
@@ -129,6 +134,11 @@ class RunningApp:
     def stop(self) -> None:
         """Shut the application down."""
         RunningApp._running.remove(self.app)
+        if self._made_with is not None:
+            # The shutdown may use them: its work is not that of a test.
+            sessions = self.sessions
+            sessions.kw.clear()
+            sessions.kw.update(self._made_with)
         with unwatched():
             self._runner.__exit__()
 

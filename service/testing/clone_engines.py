@@ -12,6 +12,7 @@ from sqlalchemy import Engine, NullPool, Pool, QueuePool, event, make_url
 from sqlalchemy.engine.base import OptionEngine
 
 from service.testing.errors import IsolationError
+from service.testing.listeners import unwatched
 from service.testing.rollback import is_silent
 from service.testing.worker import Database, EngineFactory
 
@@ -57,7 +58,8 @@ class CloneEngines:
         self.close()
         if self._made is None or self._parameters is None:
             # One that connects in a way of its own is made anew each time.
-            self._made = self.make_engine(database.url)
+            with unwatched():
+                self._made = self.make_engine(database.url)
             event.listen(self._made, "do_connect", self._connect)
         self._name = database.name
         if warm is not None and not (warm in self._connected and is_silent(warm)):

@@ -59,12 +59,8 @@ class DataLayers:
                 error, traceback = self._failures[key]
                 raise error.with_traceback(traceback)
             if key not in self._layers:
-                try:
-                    with self._report.measured("db_data: build"), unwatched(), untouched():
-                        self._layers[key] = self._build(source, needs, layer, make_engine, module_of(item))
-                except Exception as error:
-                    self._failures[key] = error, error.__traceback__
-                    raise
+                with self._report.measured("db_data: build"), unwatched(), untouched():
+                    self._layers[key] = self._build(key, needs, layer, make_engine, module_of(item))
             layer = self._layers[key]
         if not key:
             return None
@@ -73,10 +69,10 @@ class DataLayers:
         return layer
 
     def _build(
-        self, source: Source, needs: dict[str, Source], below: Layer, make_engine: EngineFactory, module: str
+        self, key: tuple[Source, ...], needs: dict[str, Source], below: Layer, make_engine: EngineFactory, module: str
     ) -> Layer:
         __tracebackhide__ = True
-        worker = self._worker()
+        source, worker = key[-1], self._worker()
         name = worker.databases.copy(below.template)
         with ExitStack() as undo:
             undo.callback(worker.stock.discard, name)
@@ -88,7 +84,11 @@ class DataLayers:
                     arguments["session"] = session
                 seed(source.key, below.sequences)
                 with storing(Destination(lambda: session, commits=False)):
-                    values[source] = source.build(**arguments)
+                    try:
+                        values[source] = source.build(**arguments)
+                    except Exception as error:
+                        self._failures[key] = error, error.__traceback__
+                        raise
                 sequences = read_sequences()
                 session.commit()
             worker.databases.seal(name)

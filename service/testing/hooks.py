@@ -97,7 +97,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     except SetupError as error:
         # Without a cause, which would be the same words once more.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
-    except Exception:
+    except BaseException:  # a skip too
         # Told by this, or a consequence of it.
         watch.violations.clear()
         raise
@@ -117,7 +117,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
             if len(queries) > limit:
                 listing = describe(queries, item.config.rootpath)
                 pytest.fail(f"{len(queries)} queries were sent, at most {limit} are allowed:\n{listing}", pytrace=False)
-    except Exception as error:
+    except BaseException as error:  # a skip and pytest.fail too
         for violation in watch.violations:
             if violation is not error:
                 error.add_note(str(violation))
@@ -154,8 +154,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     finally:
         judge_by(item.stash[_OUTER])
-        item.config.stash[LENDER].finish(item, nextitem)
-        discard_dumped(item)
+        try:
+            item.config.stash[LENDER].finish(item, nextitem)
+        finally:
+            discard_dumped(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,7 +57,6 @@ def _install() -> None:
     event.listen(Engine, "set_connection_execution_options", _on_options)
     event.listen(Session, "after_transaction_create", _on_transaction)
     event.listen(Session, "after_begin", _on_begin)
-    event.listen(Session, "after_commit", _on_commit)
     event.listen(Session, "after_transaction_end", _on_end)
     _state.installed = True
 
@@ -88,7 +87,7 @@ def _on_error(context: ExceptionContext) -> None:
         raise watch.fail(
             "two transactions overlap, which one connection cannot do (close a session before another ends)"
         )
-    if code == _IN_A_FAILED_TRANSACTION and is_noise(str(context.statement)):
+    if code == _IN_A_FAILED_TRANSACTION and watch.is_session_beginning and is_noise(str(context.statement)):
         raise watch.fail(
             "a session begins while a statement of another one has failed, which one connection cannot do (call"
             " rollback() on that one first)"
@@ -98,9 +97,13 @@ def _on_error(context: ExceptionContext) -> None:
 
 
 def _on_transaction(_session: Session, transaction: SessionTransaction) -> None:
+    watch = _state.watch
+    if watch is None:
+        return
     # Not a savepoint of the test's own, in which now() may stand still.
-    if _state.watch is not None and transaction.parent is None:
-        _state.watch.count_transaction()
+    watch.is_session_beginning = transaction.parent is None
+    if watch.is_session_beginning:
+        watch.count_transaction()
 
 
 def _on_begin(session: Session, transaction: SessionTransaction, connection: Any) -> None:  # noqa: ANN401
@@ -109,11 +112,6 @@ def _on_begin(session: Session, transaction: SessionTransaction, connection: Any
         return
     if connection.connection.dbapi_connection is watch.shared:
         watch.note_begin(session)
-
-
-def _on_commit(session: Session) -> None:
-    if _state.watch is not None:
-        _state.watch.note_commit(session)
 
 
 def _on_end(session: Session, transaction: SessionTransaction) -> None:

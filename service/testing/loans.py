@@ -83,19 +83,9 @@ class Loan(ABC):
             before_request=self._before_request, after_request=self._after_request, one_at_a_time=not self.commits
         )
 
+    @abstractmethod
     def _before_request(self) -> None:
-        """End the savepoint of the test's session, unless it holds what the test has yet to store or to end by itself.
-
-        Else a rollback of the session would undo what the application is about to commit.
-        """
-        session = None if self.commits else self.__dict__.get("session")
-        if session is None or (transaction := session.get_transaction()) is None:
-            return
-        is_ours_to_end = (
-            transaction.origin is SessionTransactionOrigin.AUTOBEGIN and not session.in_nested_transaction()
-        )
-        if is_ours_to_end and transaction.is_active and not (session.new or session.dirty or session.deleted):
-            session.commit()
+        """Let the application not be disturbed by what the test has open."""
 
     def _after_request(self) -> None:
         """Let the test's session read anew what the application may have changed, but keep what the test has set."""
@@ -143,6 +133,19 @@ class RollbackLoan(Loan):
         """A session whose commits release a savepoint."""
         return Session(self._transaction.connection, join_transaction_mode="create_savepoint")
 
+    def _before_request(self) -> None:
+        """End the savepoint of a session that has only read.
+
+        Else to roll the session back, after an error for one, would undo what the application is about to commit.
+        """
+        session, watch = self.__dict__.get("session"), self._watch
+        if session is None or watch is None or not watch.has_only_read(session):
+            return
+        is_ours_to_end = session.get_transaction().origin is SessionTransactionOrigin.AUTOBEGIN
+        if is_ours_to_end and not (session.in_nested_transaction() or session.new or session.dirty or session.deleted):
+            session.rollback()
+            watch.uncount_transaction()
+
     @contextmanager
     def running_app(self) -> Iterator["RunningApp"]:
         """The worker's one application, its sessions on the shared connection."""
@@ -154,8 +157,6 @@ class RollbackLoan(Loan):
 
     def end(self) -> None:
         """Undo the transaction; the session last, whose savepoint is gone by then, so that closing it sends nothing."""
-        if "session" in self.__dict__ and self._watch is not None:
-            self._watch.forget(self.session)
         was_ended = self._watch is not None and self._watch.has_begun and self._transaction.has_ended
         try:
             self._transaction.undo()
@@ -193,6 +194,9 @@ class CloneLoan(Loan):
             yield running
         finally:
             running.stop()
+
+    def _before_request(self) -> None:
+        """Nothing: the application has connections of its own."""
 
     def end(self) -> None:
         """Close the session; what the database holds stays."""

@@ -20,6 +20,9 @@ from service.testing.queries import Query, shorten
 
 _OUR_DATABASES = re.compile(r"(t_[a-z0-9]+_[0-9a-f]+_[a-z0-9]+_[0-9]+|tpl_[0-9a-f]+)")
 _SAVEPOINT_NOISE = re.compile(r"\s*(SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)\b", re.IGNORECASE)
+_READ = re.compile(
+    r"\s*(SELECT|SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT)\b(?!.*\bINTO\b)", re.IGNORECASE | re.DOTALL
+)
 _FROZEN_CLOCK = re.compile(
     r"\b(now\s*\(|transaction_timestamp\s*\(|(current_timestamp|localtimestamp|localtime|current_date|current_time)\b)",
     re.IGNORECASE,
@@ -49,7 +52,7 @@ _NOT_SHOWN = (
         "a transaction cannot be begun or ended by a statement",
     ),
 )
-_BEGUN = "service.testing: the test, and its commits before this session's transaction"
+_BEGUN = "service.testing: the test, and what was written in it before this session's transaction"
 
 # For which test the present code runs. Requests run in threads that are older than the test, but inherit its context;
 # threads of the lifespan do not.
@@ -80,7 +83,11 @@ class Watch:
     has_begun: bool = False
     violations: list[IsolationError] = field(default_factory=list)
     _transactions: int = 0
-    _commits: int = 0
+    _writes: int = 0
+    # In a transaction on the shared connection.
+    open_sessions: WeakSet[Session] = field(default_factory=WeakSet)
+    # Whether the last transaction of a session that was made is one of its own, and no savepoint inside of it.
+    is_session_beginning: bool = False
     _clock_read_in: int | None = None
     _older_threads: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
 
@@ -101,25 +108,20 @@ class Watch:
 
     def note_begin(self, session: Session) -> None:
         """Take note that a session begins a transaction on the shared connection, which is a savepoint there."""
-        session.info[_BEGUN] = self, self._commits
-
-    def note_commit(self, session: Session) -> None:
-        """Take note that it commits, by which nothing is final: a savepoint around its own may be rolled back."""
-        if session.info.pop(_BEGUN, None) is not None:
-            self._commits += 1
+        self.open_sessions.add(session)
+        session.info[_BEGUN] = self, self._writes
 
     def note_end(self, session: Session) -> None:
-        """Fail the test when what was not committed takes with it what others have committed since."""
-        test, commits = session.info.pop(_BEGUN, (None, 0))
-        if test is self and commits != self._commits:
-            self.fail(
-                "a session was rolled back, or closed without a commit, in which others had committed: on one"
-                " connection that undoes what they did (let it end before)"
-            )
+        """Take note that it has ended."""
+        self.open_sessions.discard(session)
 
-    def forget(self, session: Session) -> None:
-        """Let the session's transaction end without a word: all of the test does."""
-        session.info.pop(_BEGUN, None)
+    def has_only_read(self, session: Session) -> bool:
+        """Whether `session` alone is open on the shared connection, and nothing was written there since it began."""
+        return set(self.open_sessions) == {session} and session.info.get(_BEGUN) == (self, self._writes)
+
+    def uncount_transaction(self) -> None:
+        """Forget a transaction that the test will not know to be two."""
+        self._transactions -= 1
 
     def is_background(self) -> bool:
         """Whether the present thread was there before the test: the application's own housekeeping."""
@@ -152,6 +154,7 @@ class Watch:
         """Raise IsolationError when the shared connection would answer `statement` with a half-truth."""
         facts = _classify(statement)
         self.has_begun = True
+        self._writes += not facts.is_read
         if facts.not_shown:
             raise self.fail(f"{facts.not_shown}, which does not happen here: {shorten(statement)}")
         if facts.reads_clock:
@@ -167,6 +170,7 @@ class Watch:
 class _Facts:
     not_shown: str | None
     reads_clock: bool
+    is_read: bool
 
 
 @lru_cache(maxsize=2048)
@@ -176,6 +180,7 @@ def _classify(statement: str) -> _Facts:
     return _Facts(
         not_shown=_AT_COMMIT if _NOTIFIES.match(statement) else next(deeds, None),
         reads_clock=_FROZEN_CLOCK.search(plain) is not None,
+        is_read=is_noise(statement) or _READ.match(plain) is not None,
     )
 
 

@@ -13,6 +13,7 @@ from service.testing.clones import CloneStock
 from service.testing.configuration import Project
 from service.testing.databases import WorkerDatabases
 from service.testing.lease import Lease
+from service.testing.listeners import unwatched
 from service.testing.ownership import Owner
 from service.testing.rollback import SharedConnection
 
@@ -39,7 +40,7 @@ class Worker:
         self.project = project
         self.lease = lease
         self._app: RunningApp | None = None
-        self._shared: dict[tuple[str, EngineFactory], SharedConnection] = {}
+        self._shared: dict[str, tuple[EngineFactory, SharedConnection]] = {}
         owner, template = Owner(project.name, lease.run, worker_id), lease.template
         with ExitStack() as undo:
             self.databases = WorkerDatabases(
@@ -49,6 +50,7 @@ class Worker:
             self.base = self.database(self.databases.copy())
             self.stock = CloneStock(self.databases)
             undo.callback(self.stock.close)
+            undo.callback(self._close_shared)
             self._undo = undo.pop_all()
 
     def database(self, name: str) -> Database:
@@ -98,25 +100,34 @@ class Worker:
 
     def replace_base(self) -> None:
         """Begin with a new copy, and a new application on it: a test has left something in the old one."""
-        self.stop_app()
-        self.forget(self.base)
-        self.base = self.database(self.databases.copy())
-        if "redis" in self.__dict__:
-            self._note_claim(self.redis)
+        try:
+            self.stop_app()
+        finally:
+            self.forget(self.base)
+            self.base = self.database(self.databases.copy())
+            if "redis" in self.__dict__:
+                self._note_claim(self.redis)
 
     def shared(self, make_engine: EngineFactory, database: Database) -> SharedConnection:
-        """The connection of rollback tests on `database`."""
-        key = database.name, make_engine
-        if key not in self._shared:
-            shared = self._shared[key] = SharedConnection(make_engine(database.url))
-            self._undo.callback(shared.close)
-        return self._shared[key]
+        """The connection of rollback tests on `database`, as the present maker of engines would have it."""
+        maker, shared = self._shared.get(database.name, (None, None))
+        if shared is None or maker is not make_engine:
+            if shared is not None:
+                shared.close()
+            with unwatched():
+                shared = SharedConnection(make_engine(database.url))
+            self._shared[database.name] = make_engine, shared
+        return shared
 
     def forget(self, database: Database) -> None:
         """Drop a database that rollback tests have used."""
-        for key in [key for key in self._shared if key[0] == database.name]:
-            self._shared.pop(key).close()
+        if database.name in self._shared:
+            self._shared.pop(database.name)[1].close()
         self.stock.discard(database.name)
+
+    def _close_shared(self) -> None:
+        for _, shared in self._shared.values():
+            shared.close()
 
     def close(self) -> None:
         """Stop the application and let everything go; the run removes it."""

@@ -114,6 +114,38 @@ def test_what_a_test_leaves_on_the_connection_is_gone(
     run_bookshop("-n0", IN_ORDER, env=given.environment).assert_outcomes(passed=11)
 
 
+def test_an_engine_for_each_test_takes_one_connection_at_a_time(
+    run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers
+) -> None:
+    bookshop.makepyfile(
+        """
+        import pytest
+        from sqlalchemy import create_engine, text
+
+        @pytest.fixture
+        def make_engine():
+            def make(url):
+                engine = create_engine(url)
+                with engine.connect():
+                    "For what it finds out at its first connection."
+                return engine
+            return make
+
+        @pytest.mark.parametrize("number", range(20))
+        def test_rollback(session, number):
+            mine = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            assert session.execute(mine).scalar_one() == 1
+
+        @pytest.mark.db(isolation="clone")
+        @pytest.mark.parametrize("number", range(2))
+        def test_clone(session, number):
+            session.execute(text("SELECT 1"))
+        """
+    )
+
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=22)
+
+
 @pytest.mark.parametrize("order", [["test_one.py", "test_two.py"], ["test_two.py", "test_one.py"]])
 def test_engines_are_made_as_the_module_says(
     run_bookshop: RunBookshop, bookshop: pytest.Pytester, given: GivenServers, order: list[str]

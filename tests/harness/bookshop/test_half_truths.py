@@ -37,24 +37,6 @@ def test_overlapping_sessions(client):
     client.post("/overlap")
 
 
-def test_rolled_back_around_a_commit(app):
-    with app.state.sessions() as outer:
-        outer.execute(text("SELECT 1"))
-        with app.state.sessions() as audit:
-            audit.add(Author(name="Seen"))
-            audit.commit()
-        outer.rollback()
-
-
-def test_committed_around_a_commit(app):
-    with app.state.sessions() as outer:
-        outer.execute(text("SELECT 1"))
-        with app.state.sessions() as audit:
-            audit.add(Author(name="Seen"))
-            audit.commit()
-        outer.commit()
-
-
 def test_notify(client):
     send(client, "NOTIFY books")
 
@@ -133,9 +115,19 @@ class TestEndOfTheConnectionsTransaction:
 
 
 def test_failed_statement(session, client):
+    session.add(Author(name="Stored"))
+    session.flush()
     with pytest.raises(Exception, match="division by zero"):
         session.execute(text("SELECT 1/0"))
     client.get("/books")
+
+
+def test_savepoint_after_a_failed_statement(session):
+    with pytest.raises(Exception, match="division by zero"):
+        session.execute(text("SELECT 1/0"))
+    with pytest.raises(Exception, match="current transaction is aborted"), session.begin_nested():
+        session.execute(text("SELECT 1"))
+    session.rollback()
 
 
 def test_function_that_notifies_is_made(client):
