@@ -60,6 +60,8 @@ class CloneEngines:
             # One that connects in a way of its own is made anew each time.
             with unwatched():
                 self._made = self.make_engine(database.url)
+                # Its pool is used by nobody, and may hold a connection that it has been tried with.
+                self._made.dispose()
             event.listen(self._made, "do_connect", self._connect)
         self._name = database.name
         if warm is not None and not (warm in self._connected and is_silent(warm)):
