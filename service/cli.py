@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -35,6 +36,8 @@ app = typer.Typer(
 app.add_typer(cache_cli.app, name="cache")
 app.command("import")(transfer_cli.import_file)
 app.command("export")(transfer_cli.export_file)
+
+MOVE_SEQUENCE = "Move it beyond: SELECT setval(pg_get_serial_sequence('item', 'id'), max(id)) FROM item;"
 
 
 def _tell_version(is_wanted: bool) -> None:  # noqa: FBT001  # as Typer calls it
@@ -111,7 +114,12 @@ def seed(
     console = Console(stderr=True)
     progress = Progress(console=console, transient=True, disable=not console.is_terminal)
     with migrated_catalogue() as catalogue, progress:
-        catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
+        try:
+            catalogue.add_items(progress.track(generate_items(items, seed), total=items, description="Adding items"))
+        except psycopg.errors.UniqueViolation as error:
+            problem = "somebody has given an item an id that is the sequence's to give"
+            detail = error.diag.message_detail
+            raise ConfigurationError([f"Nothing was added: {problem} ({detail}). {MOVE_SEQUENCE}"]) from error
     typer.echo(f"Added {items:,} items in {time.perf_counter() - began:.1f} s.")
 
 

@@ -24,7 +24,7 @@ def find_end_of_taken_ids(session: Session) -> int:
             "(SELECT item.id FROM item WHERE item.id BETWEEN here AND here + :run"
             " AND NOT EXISTS (SELECT FROM item AS next WHERE next.id = item.id + 1) ORDER BY item.id LIMIT 1),"
             " CASE WHEN EXISTS (SELECT FROM item WHERE item.id = here + :run) THEN here + :run ELSE here END)"
-            " FROM coalesce(pg_sequence_last_value(pg_get_serial_sequence('item', 'id')::regclass), 1) AS here"
+            " FROM coalesce(pg_sequence_last_value(pg_get_serial_sequence('item', 'id')::regclass), 0) AS here"
         ),
         {"run": MAX_ID_RUN},
     ).scalar_one()

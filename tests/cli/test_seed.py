@@ -48,6 +48,28 @@ def test_seed_adds_to_what_is_there(configured: Terminal, engine: Engine) -> Non
     assert stored_rows(engine) == generated_rows(2, 1) + generated_rows(3, 1)
 
 
+def test_the_first_item_has_id_1(configured: Terminal, engine: Engine) -> None:
+    configured.run("seed", "--items", "2")
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM item ORDER BY id")).scalars().all() == [1, 2]
+
+
+def test_a_seed_that_meets_an_id_of_others_adds_nothing_and_says_so(configured: Terminal, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (id, name, price) VALUES (1, 'Named', 1), (3, 'Named', 1)"))
+        connection.execute(text("SELECT setval(pg_get_serial_sequence('item', 'id'), 1)"))
+
+    told = configured.run("seed", "--items", "2")
+
+    assert told.returncode == 1
+    assert told.stderr == (
+        "Nothing was added: somebody has given an item an id that is the sequence's to give (Key (id)=(3) already"
+        " exists.). Move it beyond: SELECT setval(pg_get_serial_sequence('item', 'id'), max(id)) FROM item;\n"
+    )
+    assert len(stored_rows(engine)) == 2
+
+
 def test_seed_passes_over_ids_that_others_gave_out(configured: Terminal, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO item (id, name, price) SELECT n, 'Named', 1 FROM generate_series(1, 3) n"))
