@@ -16,8 +16,10 @@ from service.web.idempotency import KEY_HEADER
 from service.web.media_types import JSON, accepts, read_media_type
 from service.web.openapi import describe_headers
 from service.web.problems import Fault, Problem, Responses, describe_problems
-from service.web.streams import PatientStream, Upload, occupying
+from service.web.refusals import TransfersBusyError
+from service.web.streams import PatientStream, Upload
 from service.web.strict_route import StrictRoute
+from service.web.turns import taking
 
 router = APIRouter(prefix="/items", tags=["transfer"], route_class=StrictRoute, responses=describe_problems(422, 503))
 
@@ -93,14 +95,14 @@ async def _take_import_turn(
     transfers: TransfersDep,
     dry_run: Annotated[bool, Query(description="say what would be done, and do nothing")] = False,  # noqa: FBT002
 ) -> AsyncIterator[bool]:
-    async with occupying(transfers.imports):
+    async with taking(transfers.imports, TransfersBusyError()):
         yield dry_run
 
 
 async def _take_export_turn(
     transfers: TransfersDep, query: Annotated[ExportQuery, Query()]
 ) -> AsyncIterator[ExportQuery]:
-    async with occupying(transfers.exports):
+    async with taking(transfers.exports, TransfersBusyError()):
         yield query
 
 

@@ -173,3 +173,6 @@ class TransfersBusyError(ServiceError):
     slug = "transfers-busy"
     title = "Transfers busy"
     headers: Mapping[str, str] = {"Retry-After": "5"}
+
+    def __init__(self) -> None:
+        super().__init__("As many transfers as may run at once are running. Try again in some seconds.")

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -15,8 +14,7 @@ from starlette.types import Message, Send
 
 from service.config import MAX_EXPORTS, MAX_IMPORTS
 from service.web.idempotency import Claim, begin_fingerprint, find_key
-from service.web.refusals import BrokenUploadError, RequestTimeoutError, TransfersBusyError
-from service.web.turns import PATIENCE_SECONDS
+from service.web.refusals import BrokenUploadError, RequestTimeoutError
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +30,6 @@ class Transfers:
     patience_seconds: float
     imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_IMPORTS))
     exports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_EXPORTS))
-
-
-@asynccontextmanager
-async def occupying(slots: asyncio.Semaphore) -> AsyncIterator[None]:
-    """Have one of `slots`; raises TransfersBusyError when none is free in time. Who waits holds no thread."""
-    try:
-        await asyncio.wait_for(slots.acquire(), PATIENCE_SECONDS)
-    except TimeoutError as error:
-        raise TransfersBusyError(
-            "As many transfers as may run at once are running. Try again in some seconds."
-        ) from error
-    try:
-        yield
-    finally:
-        slots.release()
 
 
 class Upload:

@@ -5,11 +5,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from service.errors import DatabaseUnavailableError
+from service.errors import DatabaseUnavailableError, ServiceError
 
 AT_ONCE = 4
 # With the longest wait for a lock after it, this is still within a request's deadline.
 PATIENCE_SECONDS = 2.5
+
+
+@asynccontextmanager
+async def taking(turns: asyncio.Semaphore, otherwise: ServiceError) -> AsyncIterator[None]:
+    """One of the turns during the block; raises `otherwise` when none is free in time. Who waits holds no thread."""
+    try:
+        await asyncio.wait_for(turns.acquire(), PATIENCE_SECONDS)
+    except TimeoutError as error:
+        raise otherwise from error
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @dataclass(slots=True)
@@ -33,14 +46,10 @@ class Turns:
         queue = self._queues.setdefault(resource, _Queue())
         queue.users += 1
         try:
-            try:
-                await asyncio.wait_for(queue.turns.acquire(), PATIENCE_SECONDS)
-            except TimeoutError as error:
-                raise DatabaseUnavailableError("Too many requests wait to change this. Try again.") from error
-            try:
+            async with taking(
+                queue.turns, DatabaseUnavailableError("Too many requests wait to change this. Try again.")
+            ):
                 yield
-            finally:
-                queue.turns.release()
         finally:
             queue.users -= 1
             if not queue.users:

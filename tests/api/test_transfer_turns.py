@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-import service.web.streams
+import service.web.turns
 from service.config import MAX_EXPORTS, MAX_IMPORTS
 from service.web.streams import Transfers
 from tests.transfers import NDJSON
@@ -54,7 +54,7 @@ def test_who_comes_when_all_turns_are_taken_waits_for_one(
 def test_who_waits_too_long_for_a_turn_is_turned_away(
     client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch, kind: str, transfer: Transfer
 ) -> None:
-    monkeypatch.setattr(service.web.streams, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(service.web.turns, "PATIENCE_SECONDS", 0.01)
     turns = take_all(app, kind)
 
     answer = transfer(client)
