@@ -86,7 +86,7 @@ class DataLayers:
                 with storing(Destination(lambda: session, commits=False)):
                     try:
                         values[source] = source.build(**arguments)
-                    except Exception as error:
+                    except Exception as error:  # whatever the project's function raises
                         self._failures[key] = error, error.__traceback__
                         raise
                 sequences = read_sequences()

@@ -91,7 +91,7 @@ class Lender:
                 else f"{item.nodeid} asks for a fixture that needs a database while it is running already. Name the"
                 " fixture among its arguments or in usefixtures, or mark it @pytest.mark.db."
             )
-        if "_running_app" in item.fixturenames:  # type: ignore[attr-defined]  # of a function, and others have no fixtures
+        if "_running_app" in getattr(item, "fixturenames", ()):
             # Its startup could wait for what the test's transaction has locked by then.
             worker.app()
         database = self._data.database(data) if data else worker.base

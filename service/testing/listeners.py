@@ -106,7 +106,7 @@ def _on_transaction(_session: Session, transaction: SessionTransaction) -> None:
         watch.count_transaction()
 
 
-def _on_begin(session: Session, transaction: SessionTransaction, connection: Any) -> None:  # noqa: ANN401
+def _on_begin(session: Session, transaction: SessionTransaction, connection: Any) -> None:  # noqa: ANN401  # as above
     watch = _state.watch
     if watch is None or watch.shared is None or transaction.parent is not None:
         return
@@ -119,7 +119,7 @@ def _on_end(session: Session, transaction: SessionTransaction) -> None:
         _state.watch.note_end(session)
 
 
-def _on_options(conn: Any, options: dict[str, Any]) -> None:  # noqa: ANN401
+def _on_options(conn: Any, options: dict[str, Any]) -> None:  # noqa: ANN401  # as above
     watch = _state.watch
     if watch is None or watch.shared is None or "isolation_level" not in options:
         return

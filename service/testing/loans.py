@@ -142,8 +142,11 @@ class RollbackLoan(Loan):
         if session is None or watch is None or not watch.has_only_read(session):
             return
         is_ours_to_end = session.get_transaction().origin is SessionTransactionOrigin.AUTOBEGIN
-        if is_ours_to_end and not (session.in_nested_transaction() or session.new or session.dirty or session.deleted):
-            session.rollback()
+        if not is_ours_to_end or session.in_nested_transaction() or session.new or session.dirty or session.deleted:
+            return
+        if not self._transaction.has_failed:
+            # Not a rollback: a function that it has called may have written.
+            session.commit()
             watch.uncount_transaction()
 
     @contextmanager

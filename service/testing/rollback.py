@@ -120,6 +120,11 @@ class TestTransaction:
         """Whether PostgreSQL, which is still there, is in no transaction, or has not heard of it yet."""
         return bool(self.driver.info.transaction_status == TransactionStatus.IDLE)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether PostgreSQL takes no more statements until something is rolled back."""
+        return bool(self.driver.info.transaction_status == TransactionStatus.INERROR)
+
     def undo(self) -> None:
         """Take everything back; raises IsolationError when COMMIT would have failed on a deferred constraint."""
         for name in _ENDINGS:

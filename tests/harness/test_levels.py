@@ -119,6 +119,17 @@ def test_a_rollback_of_the_tests_session_leaves_what_the_application_has_committ
             session.rollback()
             assert client.get("/books").json() == []
 
+        def test_what_a_function_has_written_is_not_lost(client, session):
+            session.execute(text(
+                "CREATE FUNCTION add_book() RETURNS void LANGUAGE sql AS"
+                " $$ INSERT INTO book (title, author_id) VALUES ('By a function', 1) $$"
+            ))
+            session.commit()
+            session.execute(text("SELECT add_book()"))
+            client.get("/greeting")
+            session.commit()
+            assert client.get("/books").json() == ["By a function"]
+
         def test_what_the_test_has_begun_is_its_own_to_end(client, session):
             with session.begin_nested():
                 client.get("/books")
@@ -141,7 +152,7 @@ def test_a_rollback_of_the_tests_session_leaves_what_the_application_has_committ
         """
     )
 
-    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=6)
+    run_bookshop("-n0", env=given.environment).assert_outcomes(passed=7)
 
 
 def test_what_only_the_end_of_a_test_shows_is_said_once(
