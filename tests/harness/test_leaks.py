@@ -102,7 +102,7 @@ def test_what_a_test_leaves_on_the_connection_is_gone(
         @pytest.mark.db(isolation="clone")
         def test_all_other_sessions_are_ended(session):
             session.execute(text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"  # and wait until they have ended
                 " WHERE datname LIKE 't_bookshop_%' AND datname <> current_database()"
             ))
 
